@@ -1,0 +1,2 @@
+//! The laboratory of Nuthatch: which cache, for which work, and why.
+#![forbid(unsafe_code)]

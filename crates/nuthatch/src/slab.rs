@@ -1,0 +1,218 @@
+//! Chunked arrays that grow and never move: the home of everything a reader may look at while a
+//! writer works.
+//!
+//! Slot `i` lives at one address from the moment its chunk is allocated until the array is
+//! dropped, so a reader that learnt an index needs no lock to reach it. Chunk 0 has the size that
+//! the owner asked for (for a cache bounded by entries, all it will ever need); each later chunk
+//! adds a half of the next power of two, so an array that grows wastes at most a third.
+//!
+//! ```text
+//!  directory    [ c0 | c1 | c2 | c3 | c4 | .. ]
+//!                 │    │    │    └─ 3B .. 4B
+//!                 │    │    └────── 2B .. 3B          B = first chunk, rounded up to 2^b
+//!                 │    └─────────── B·1.5 .. 2B  (c1 = B .. 1.5B)
+//!                 └──────────────── 0 .. B
+//! ```
+#![expect(unsafe_code, reason = "raw chunks behind a bounds-checked interface")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Smallest first chunk, as a power of two.
+const MIN_FIRST_BITS: u32 = 4;
+/// Enough half-power-of-two steps from the smallest first chunk to 2^30 slots.
+const CHUNKS: usize = 1 + 2 * (30 - MIN_FIRST_BITS as usize);
+
+/// Types for which all-zero memory is a valid value and which need no drop.
+///
+/// # Safety
+/// An implementor is valid when zeroed and has no drop glue that the array would have to run.
+pub(crate) unsafe trait Zeroed {}
+// SAFETY: an atomic integer is valid when zeroed and has no drop glue.
+unsafe impl Zeroed for AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Zeroed for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Zeroed for AtomicU64 {}
+// SAFETY: `MaybeUninit` is valid whatever its bytes and never drops its content; whoever writes a
+// value into it drops that value.
+unsafe impl<T> Zeroed for std::cell::UnsafeCell<std::mem::MaybeUninit<T>> {}
+
+/// A growable array whose elements never move; see the module's text.
+pub(crate) struct SlotVec<T> {
+    /// Number of slots that may be addressed; only grows. Relaxed everywhere: an index reaches
+    /// another thread only through an Acquire/Release pair of its own (the table, a lock).
+    slots: AtomicU32,
+    first_bits: u32,
+    first_slots: u32,
+    chunks: [AtomicPtr<T>; CHUNKS],
+}
+
+// SAFETY: the array hands out only `&T`, so sharing and sending it is sharing and sending `T`s.
+unsafe impl<T: Send> Send for SlotVec<T> {}
+// SAFETY: as above; `T` itself must be safe to share.
+unsafe impl<T: Sync> Sync for SlotVec<T> {}
+
+impl<T: Zeroed> SlotVec<T> {
+    /// An array whose first chunk will hold exactly `first_slots` slots (at least one).
+    pub(crate) fn new(first_slots: usize) -> Self {
+        let first_slots = first_slots.clamp(1, 1 << 29) as u32;
+        Self {
+            slots: AtomicU32::new(0),
+            first_bits: first_slots
+                .next_power_of_two()
+                .trailing_zeros()
+                .max(MIN_FIRST_BITS),
+            first_slots,
+            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
+        }
+    }
+
+    /// Number of slots allocated so far.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.load(Ordering::Relaxed) as usize
+    }
+
+    /// Allocates the next chunk and returns the new number of slots. One caller at a time (the
+    /// owner holds its lock).
+    pub(crate) fn grow(&self) -> usize {
+        let slots = self.slots.load(Ordering::Relaxed);
+        // A first chunk shorter than 2^b leaves a gap before chunk 1; it is filled by chunk 0's
+        // successor starting at 2^b, and indices in the gap are never handed out.
+        let start = if slots == 0 {
+            0
+        } else {
+            slots.max(1 << self.first_bits)
+        };
+        let (chunk, offset) = self.locate(start);
+        assert!(offset == 0 && chunk < CHUNKS, "an array of 2^30 slots is full");
+        let len = self.chunk_len(chunk);
+        let layout = Self::layout(len);
+        let ptr = if layout.size() == 0 {
+            std::ptr::NonNull::<T>::dangling().as_ptr()
+        } else {
+            // SAFETY: the layout's size is not zero.
+            let ptr = unsafe { alloc_zeroed(layout) }.cast::<T>();
+            if ptr.is_null() {
+                handle_alloc_error(layout);
+            }
+            ptr
+        };
+        // Release: pairs with the Acquire in `get`, so that whoever sees the chunk sees it zeroed.
+        self.chunks[chunk].store(ptr, Ordering::Release);
+        let slots = start + len as u32;
+        self.slots.store(slots, Ordering::Relaxed);
+        slots as usize
+    }
+
+    /// First index of the chunk that `grow` would add; indices between `slots()` and this are
+    /// never used.
+    pub(crate) fn next_start(&self) -> usize {
+        let slots = self.slots.load(Ordering::Relaxed);
+        if slots == 0 {
+            0
+        } else {
+            slots.max(1 << self.first_bits) as usize
+        }
+    }
+
+    /// The element at `index`.
+    ///
+    /// # Panics
+    /// If no chunk holds `index`.
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> &T {
+        let (chunk, offset) = self.locate(index);
+        // Acquire: pairs with the Release in `grow`.
+        let ptr = self.chunks[chunk].load(Ordering::Acquire);
+        assert!(!ptr.is_null(), "index out of bounds");
+        debug_assert!(offset < self.chunk_len(chunk), "index in the gap after the first chunk");
+        // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; `offset` is
+        // below the chunk's length because `locate` maps only a chunk's own range to it (for chunk
+        // 0, whose tail may be short, callers use only indices that `grow` has announced).
+        unsafe { &*ptr.add(offset) }
+    }
+
+    #[inline]
+    fn locate(&self, index: u32) -> (usize, usize) {
+        if index >> self.first_bits == 0 {
+            return (0, index as usize);
+        }
+        let top = 31 - index.leading_zeros();
+        let half = (index >> (top - 1)) & 1;
+        let start = (2 | half) << (top - 1);
+        let chunk = 1 + 2 * (top - self.first_bits) + half;
+        (chunk as usize, (index - start) as usize)
+    }
+
+}
+
+impl<T> SlotVec<T> {
+    fn chunk_len(&self, chunk: usize) -> usize {
+        if chunk == 0 {
+            self.first_slots as usize
+        } else {
+            1 << (self.first_bits as usize - 1 + (chunk - 1) / 2)
+        }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::array::<T>(len).expect("a chunk fits the address space")
+    }
+}
+
+impl<T> Drop for SlotVec<T> {
+    fn drop(&mut self) {
+        for chunk in 0..CHUNKS {
+            let ptr = *self.chunks[chunk].get_mut();
+            let layout = Self::layout(self.chunk_len(chunk));
+            if !ptr.is_null() && layout.size() > 0 {
+                // SAFETY: `grow` allocated this chunk with this layout, once.
+                unsafe { dealloc(ptr.cast(), layout) };
+            }
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for SlotVec<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlotVec")
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SlotVec;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn every_announced_index_has_its_own_element() {
+        for first in [1, 3, 16, 100, 128, 1000] {
+            let array = SlotVec::<AtomicU64>::new(first);
+            let mut indices = Vec::new();
+            for _ in 0..6 {
+                let start = array.next_start();
+                let end = array.grow();
+                indices.extend(start as u32..end as u32);
+            }
+            for &index in &indices {
+                assert_eq!(array.get(index).load(Ordering::Relaxed), 0, "zeroed");
+                array.get(index).store(u64::from(index) + 1, Ordering::Relaxed);
+            }
+            for &index in &indices {
+                assert_eq!(array.get(index).load(Ordering::Relaxed), u64::from(index) + 1);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of bounds")]
+    fn an_index_beyond_the_last_chunk_panics() {
+        let array = SlotVec::<AtomicU64>::new(16);
+        array.grow();
+        array.get(16);
+    }
+}
