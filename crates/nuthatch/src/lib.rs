@@ -4,4 +4,4 @@
 pub mod policy;
 mod slab;
 
-
+pub use policy::Policy;

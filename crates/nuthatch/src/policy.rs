@@ -18,9 +18,19 @@
 //! follows it to a new id when its value is replaced; and it leaves by `evict` or by
 //! [`remove`](EvictionPolicy::remove) (invalidated, expired, pinned).
 
+mod clock;
+mod fifo;
+mod kind;
 mod links;
+mod lru;
+mod parameter;
+mod slru;
 
+pub use kind::{
+    BuiltPolicy, CustomPolicy, ParameterInfo, Policy, PolicyError, PolicyInfo, PolicySetup,
+};
 pub use links::Links;
+pub use parameter::{CounterBits, ParameterError, Share};
 
 use crate::slab::SlotVec;
 use std::fmt::Debug;

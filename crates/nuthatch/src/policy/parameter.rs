@@ -1,0 +1,134 @@
+//! Types of the parameters that policies take. Each holds only values that its policy can work
+//! with, so a policy once named needs no further checks.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// A value that a policy's parameter cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{value:?} is not {allowed}")]
+pub struct ParameterError {
+    /// What was given.
+    pub value: String,
+    /// What would have been right, as words that follow "is not".
+    pub allowed: &'static str,
+}
+
+/// What the table of policies needs of a parameter's type.
+pub(super) trait Parameter: FromStr<Err = ParameterError> + Display {
+    /// The values allowed, as words that follow "is not".
+    const ALLOWED: &'static str;
+
+    /// The error for a value that is not allowed.
+    fn refuse(value: impl Display) -> ParameterError {
+        ParameterError {
+            value: value.to_string(),
+            allowed: Self::ALLOWED,
+        }
+    }
+}
+
+/// A part of the capacity: more than nothing, less than all.
+///
+/// ```
+/// use nuthatch::policy::Share;
+/// assert_eq!(Share::new(0.2)?.of(1000), 200);
+/// assert_eq!("0.2".parse(), Share::new(0.2));
+/// assert!(Share::new(1.0).is_err());
+/// # Ok::<(), nuthatch::policy::ParameterError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Share {
+    /// The share `part`, if it lies between 0 and 1, both excluded.
+    pub fn new(part: f64) -> Result<Self, ParameterError> {
+        if part > 0.0 && part < 1.0 {
+            Ok(Self(part))
+        } else {
+            Err(Self::refuse(part))
+        }
+    }
+
+    /// A share known to be right when the crate is compiled.
+    pub(super) const fn percent(percent: u8) -> Self {
+        assert!(
+            percent > 0 && percent < 100,
+            "a share lies between 0 and 100 percent"
+        );
+        Self(percent as f64 / 100.0)
+    }
+
+    /// The share as a number between 0 and 1.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// This share of `capacity`, rounded down.
+    pub fn of(self, capacity: u64) -> u64 {
+        (capacity as f64 * self.0) as u64
+    }
+}
+
+impl Parameter for Share {
+    const ALLOWED: &'static str = "a number between 0 and 1";
+}
+
+impl FromStr for Share {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        text.parse()
+            .ok()
+            .and_then(|part| Self::new(part).ok())
+            .ok_or_else(|| Self::refuse(text))
+    }
+}
+
+impl Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The width of a small saturating counter: 1, 2 or 3 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CounterBits {
+    /// Counts to 1.
+    One = 1,
+    /// Counts to 3.
+    Two = 2,
+    /// Counts to 7.
+    Three = 3,
+}
+
+impl CounterBits {
+    /// The value at which the counter stays.
+    pub fn max(self) -> u8 {
+        (1 << self as u8) - 1
+    }
+}
+
+impl Parameter for CounterBits {
+    const ALLOWED: &'static str = "1, 2 or 3";
+}
+
+impl FromStr for CounterBits {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        match text {
+            "1" => Ok(Self::One),
+            "2" => Ok(Self::Two),
+            "3" => Ok(Self::Three),
+            _ => Err(Self::refuse(text)),
+        }
+    }
+}
+
+impl Display for CounterBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self as u8).fmt(f)
+    }
+}
