@@ -1,7 +1,11 @@
 //! A bounded concurrent in-process cache that reads without locks and evicts in O(1).
 #![deny(unsafe_code)]
 
+mod clock;
 pub mod policy;
 mod slab;
+#[expect(dead_code, unused_imports, reason = "the engine's modules take their atomics from here")]
+mod sync;
 
 pub use policy::Policy;
+pub use clock::{Clock, ManualClock};
