@@ -1,0 +1,151 @@
+//! What every command gives: a table for people, and with `--json FILE` an array of flat objects
+//! for scripts.
+
+use serde::Serialize;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// How a column stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table of text cells, as wide as its content.
+#[derive(Clone, Debug)]
+pub struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table with these headings.
+    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
+        let columns = columns
+            .into_iter()
+            .map(|(name, align)| (name.into(), align))
+            .collect();
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Appends a row.
+    ///
+    /// # Panics
+    /// If the row does not have a cell for each column.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        let cells: Vec<_> = cells.into_iter().map(Into::into).collect();
+        assert_eq!(
+            cells.len(),
+            self.columns.len(),
+            "a row has a cell for each column"
+        );
+        self.rows.push(cells);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading: Vec<_> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let lines = || std::iter::once(&heading).chain(&self.rows);
+        let widths: Vec<_> = (0..self.columns.len())
+            .map(|column| {
+                lines()
+                    .map(|line| line[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let rule: Vec<_> = widths.iter().map(|&width| "─".repeat(width)).collect();
+        for (number, line) in lines().enumerate() {
+            write_line(f, line, &self.columns, &widths)?;
+            if number == 0 {
+                writeln!(f, "{}", rule.join("  "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_line(
+    f: &mut fmt::Formatter<'_>,
+    cells: &[String],
+    columns: &[(String, Align)],
+    widths: &[usize],
+) -> fmt::Result {
+    let padded = cells
+        .iter()
+        .zip(columns)
+        .zip(widths)
+        .map(|((cell, (_, align)), &width)| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
+    writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
+}
+
+/// Writes `rows` as one JSON array, an object a line.
+pub fn write_json<R: Serialize>(path: &Path, rows: &[R]) -> io::Result<()> {
+    let mut output = BufWriter::new(File::create(path)?);
+    output.write_all(b"[")?;
+    for (number, row) in rows.iter().enumerate() {
+        output.write_all(if number == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut output, row)?;
+    }
+    output.write_all(b"\n]\n")?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new([("policy", Align::Left), ("misses", Align::Right)]);
+        table.row(["lru", "1,234,567"]);
+        table.row(["w_tiny_lfu", "9"]);
+        let expected = "\
+policy         misses
+──────────  ─────────
+lru         1,234,567
+w_tiny_lfu          9
+";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn json_is_an_array_with_an_object_a_line() {
+        #[derive(Serialize)]
+        struct Row {
+            name: &'static str,
+            ratio: f64,
+        }
+        let path = std::env::temp_dir().join(format!("nuthatch-json-{}", std::process::id()));
+        write_json(
+            &path,
+            &[
+                Row {
+                    name: "a",
+                    ratio: 0.5,
+                },
+                Row {
+                    name: "b",
+                    ratio: 1.0,
+                },
+            ],
+        )
+        .unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let expected = "[\n{\"name\":\"a\",\"ratio\":0.5},\n{\"name\":\"b\",\"ratio\":1.0}\n]\n";
+        assert_eq!(text, expected);
+    }
+}
