@@ -20,17 +20,21 @@
 
 mod clock;
 mod fifo;
+mod ghost;
 mod kind;
 mod links;
 mod lru;
 mod parameter;
+mod sketch;
 mod slru;
 
+pub use ghost::{CompactGhosts, GhostLists};
 pub use kind::{
     BuiltPolicy, CustomPolicy, ParameterInfo, Policy, PolicyError, PolicyInfo, PolicySetup,
 };
 pub use links::Links;
 pub use parameter::{CounterBits, ParameterError, Share};
+pub use sketch::FrequencySketch;
 
 use crate::slab::SlotVec;
 use std::fmt::Debug;
