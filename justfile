@@ -1,0 +1,47 @@
+# Recipes for people; continuous integration runs only scripts/test. Each calls plain cargo commands.
+
+host := `rustc -vV | sed -n 's/^host: //p'`
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Every check that a change must pass.
+test:
+    scripts/test
+
+# Formats the code and denies what clippy finds.
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# The laboratory's whole report, within minutes; machines in other use give useless timings.
+bench out="target/report":
+    cargo run --release --package nuthatch-lab -- report --quick --out {{out}}
+
+# Model-checks the concurrent parts: every interleaving of a few threads' steps.
+loom:
+    RUSTFLAGS="--cfg loom" cargo test --package nuthatch --lib --release --target-dir target/loom model
+
+# The library's tests under AddressSanitizer: use after free, leaks. Needs a nightly toolchain.
+asan:
+    RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --package nuthatch --all-features \
+        --lib --tests --target {{host}} --target-dir target/asan
+
+# The library's tests under ThreadSanitizer: data races. Needs a nightly toolchain with rust-src.
+tsan:
+    RUSTFLAGS="-Zsanitizer=thread" cargo +nightly test --package nuthatch --all-features \
+        --lib --tests -Zbuild-std --target {{host}} --target-dir target/tsan
+
+# The library's unit tests under Miri: undefined behaviour. Needs a nightly toolchain with miri.
+miri filter="":
+    cargo +nightly miri test --package nuthatch --lib {{filter}}
+
+# Dependencies' licences, sources and known flaws. Needs cargo-deny and its advisory database.
+deny:
+    cargo deny check
+
+# Records the traces anew and computes their reference miss ratios; PYTHON has libcachesim 0.3.5.
+traces python="python3":
+    scripts/record-traces
+    {{python}} scripts/reference-miss-ratios
