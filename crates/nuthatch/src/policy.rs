@@ -19,12 +19,19 @@
 //! [`remove`](EvictionPolicy::remove) (invalidated, expired, pinned).
 
 mod clock;
+mod dlfu;
 mod fifo;
+mod gdsf;
 mod ghost;
 mod kind;
+mod levels;
+mod lfu;
 mod links;
 mod lru;
 mod parameter;
+mod random;
+mod sampled_lru;
+mod sieve;
 mod sketch;
 mod slru;
 
@@ -33,7 +40,7 @@ pub use kind::{
     BuiltPolicy, CustomPolicy, ParameterInfo, Policy, PolicyError, PolicyInfo, PolicySetup,
 };
 pub use links::Links;
-pub use parameter::{CounterBits, ParameterError, Share};
+pub use parameter::{Blend, CounterBits, ParameterError, SampleSize, Share};
 pub use sketch::FrequencySketch;
 
 use crate::slab::SlotVec;

@@ -16,8 +16,8 @@
 
 use super::parameter::Parameter;
 use super::{
-    CounterBits, Entries, EntryId, EvictionPolicy, HitMode, HitSampler, ParameterError, Share,
-    clock, fifo, lru, slru,
+    Blend, CounterBits, Entries, EntryId, EvictionPolicy, HitMode, HitSampler, ParameterError,
+    SampleSize, Share, clock, dlfu, fifo, gdsf, lfu, lru, sampled_lru, sieve, slru,
 };
 use std::fmt::{self, Debug, Display};
 use std::str::FromStr;
@@ -368,6 +368,30 @@ policies! {
         /// The protected part of the capacity.
         protected: Share = Share::percent(80),
     } => slru::Slru, |setups| each(setups, |setup| slru::Slru::new(protected, setup.capacity));
+
+    /// Evicts the entry with the fewest uses.
+    lfu: Lfu => lfu::Lfu, |setups| each(setups, |_| lfu::Lfu::new());
+
+    /// Counts uses that fade with time: between LFU and LRU, as its weight says.
+    dlfu: Dlfu {
+        /// How much recency weighs: 0 is LFU, 1 is LRU, one half lets a use count half as much after
+        /// one request for each resident entry.
+        weight: Blend = Blend::percent(30),
+    } => dlfu::Dlfu, |setups| each(setups, |_| dlfu::Dlfu::new(weight));
+
+    /// A hand walks the queue from old to new and evicts the first entry not hit since it last came.
+    sieve: Sieve => sieve::Sieve, |setups| each(setups, |_| sieve::Sieve::new());
+
+    /// Evicts the entry with the fewest uses for its weight, counted from an inflating base.
+    gdsf: Gdsf => gdsf::Gdsf, |setups| each(setups, |_| gdsf::Gdsf::new());
+
+    /// Evicts the least recently used of a few entries chosen by lot, as Redis does.
+    sampled_lru: SampledLru {
+        /// How many entries an eviction looks at.
+        samples: SampleSize = SampleSize::REDIS,
+    } => sampled_lru::SampledLru, |setups| each(setups, |setup| {
+        sampled_lru::SampledLru::new(samples, setup.seed)
+    });
 }
 
 impl Policy {

@@ -132,3 +132,94 @@ impl Display for CounterBits {
         (*self as u8).fmt(f)
     }
 }
+
+/// A point between two policies: 0 is the one, 1 is the other.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Blend(f64);
+
+impl Blend {
+    /// The point `part`, if it lies between 0 and 1, both included.
+    pub fn new(part: f64) -> Result<Self, ParameterError> {
+        if (0.0..=1.0).contains(&part) {
+            Ok(Self(part))
+        } else {
+            Err(Self::refuse(part))
+        }
+    }
+
+    /// A point known to be right when the crate is compiled.
+    pub(super) const fn percent(percent: u8) -> Self {
+        assert!(percent <= 100, "a point lies between 0 and 100 percent");
+        Self(percent as f64 / 100.0)
+    }
+
+    /// The point as a number from 0 to 1.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Parameter for Blend {
+    const ALLOWED: &'static str = "a number from 0 to 1";
+}
+
+impl FromStr for Blend {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        text.parse()
+            .ok()
+            .and_then(|part| Self::new(part).ok())
+            .ok_or_else(|| Self::refuse(text))
+    }
+}
+
+impl Display for Blend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many entries are looked at to choose one: 1 to 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleSize(u8);
+
+impl SampleSize {
+    /// The default of Redis, 5.
+    pub const REDIS: Self = Self(5);
+
+    /// The size `samples`, if it lies between 1 and 64, both included.
+    pub fn new(samples: u8) -> Result<Self, ParameterError> {
+        if (1..=64).contains(&samples) {
+            Ok(Self(samples))
+        } else {
+            Err(Self::refuse(samples))
+        }
+    }
+
+    /// The size as a number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Parameter for SampleSize {
+    const ALLOWED: &'static str = "a whole number from 1 to 64";
+}
+
+impl FromStr for SampleSize {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        text.parse()
+            .ok()
+            .and_then(|samples| Self::new(samples).ok())
+            .ok_or_else(|| Self::refuse(text))
+    }
+}
+
+impl Display for SampleSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

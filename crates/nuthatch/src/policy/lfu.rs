@@ -1,0 +1,93 @@
+//! LFU: evicts the entry with the fewest uses since it came in; of several, the one that has had
+//! that many for longest.
+//!
+//! In-cache LFU in the manner of K. Shah, A. Mitra and D. Matani, "An O(1) algorithm for
+//! implementing the LFU cache eviction scheme", 2010: entries of equal count stand together, a hit
+//! moves an entry to the end of the next count. Counts start anew when a key comes back.
+//!
+//! A count stays at 255, for which it needs nothing but the entry's access byte, unused by readers
+//! under [`HitMode::Ordered`]. That is still LFU: the victim is always of the lowest count, and as
+//! every new entry starts at 1, an entry at 255 is taken only once no other is left, which a heavy
+//! newcomer may bring about, but few others.
+//!
+//! *Cost:* O(1) per operation, and every hit moves a list node; 8 bytes an entry and 1 KiB a shard.
+//! *Not for* most workloads: what was popular once never leaves, and new entries, being all at the
+//! bottom, push out each other. See `dlfu`, which forgets.
+
+use super::levels::Levels;
+use super::{Entries, EntryId, EvictionPolicy, HitMode};
+
+/// Levels by count: 0 is never used.
+const COUNTS: usize = 1 << u8::BITS;
+
+/// Least frequently used; see the module's text.
+#[derive(Debug)]
+pub(super) struct Lfu {
+    /// A level for each count.
+    levels: Levels,
+}
+
+impl Lfu {
+    pub(super) fn new() -> Self {
+        Self {
+            levels: Levels::new(COUNTS),
+        }
+    }
+}
+
+fn count(id: EntryId, entries: &Entries<'_>) -> u32 {
+    u32::from(entries.access(id))
+}
+
+impl EvictionPolicy for Lfu {
+    fn hit_mode(&self) -> HitMode {
+        HitMode::Ordered
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        self.levels.reserve(slots);
+    }
+
+    fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
+        entries.set_access(id, 1);
+        self.levels.push_back(1, id);
+    }
+
+    fn hit(&mut self, id: EntryId, entries: &Entries<'_>) {
+        self.levels.remove(count(id, entries), id);
+        entries.set_access(id, entries.access(id).saturating_add(1));
+        self.levels.push_back(count(id, entries), id);
+    }
+
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        let id = self.levels.front()?;
+        self.remove(id, entries);
+        Some(id)
+    }
+
+    fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
+        self.levels.remove(count(id, entries), id);
+    }
+
+    fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
+        self.levels.replace(count(to, entries), from, to);
+    }
+
+    fn clear(&mut self) {
+        self.levels.clear();
+    }
+
+    fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.levels.iter().for_each(visit);
+    }
+
+    fn validate(&self, entries: &Entries<'_>) {
+        self.levels.validate(|id| count(id, entries));
+    }
+}

@@ -1,0 +1,206 @@
+//! Sampled LRU, Redis' way: looks at a few entries chosen by lot and evicts the one unused for
+//! longest.
+//!
+//! Redis, `evict.c` (S. Sanfilippo, "Random notes on improving the Redis LRU algorithm", 2014): no
+//! list at all, but a timestamp in each entry, and a pool of the 16 best candidates met so far, so
+//! that what one eviction learnt serves the next. Redis stamps the time of day; here it is the
+//! number of the *era*, 8 bits, written by the reader and only if it differs. Unlike Redis, the
+//! pool is judged by its entries' present stamps, so an entry used since it got there is safe.
+//!
+//! An era lasts one insert for every 64 entries. What is older than 127 eras counts as 127: each
+//! insert looks at the next entry and moves its stamp to that line, before the era's number comes
+//! round again and makes it look new.
+//!
+//! *Cost:* a hit stores the era's number, if it is not there yet. Insert and remove O(1), evict O(1)
+//! with a look at as many entries as there are samples; 8 bytes an entry. *Not for* anything where
+//! LRU is wrong: this is LRU without its list, and less exact. CLOCK costs no more.
+
+use super::random::SplitMix64;
+use super::{Entries, EntryId, EvictionPolicy, HitMode, SampleSize};
+
+const POOL: usize = 16;
+/// The age, in eras, at which stamps stop getting older.
+const OLDEST: u8 = 127;
+/// Eras in which as many entries are inserted as there are. So long it takes to look after all
+/// stamps, which makes the oldest 127 + 64 eras old.
+const ERAS: usize = 64;
+
+/// An entry that may be evicted, and its age in eras when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    age: u8,
+    id: EntryId,
+}
+
+/// LRU by lot; see the module's text.
+#[derive(Debug)]
+pub(super) struct SampledLru {
+    /// All entries, in no order.
+    ids: Vec<EntryId>,
+    /// By id: its place in `ids`. Stale for ids that are not resident.
+    places: Vec<u32>,
+    /// Good candidates; some may have left, or returned as other entries.
+    pool: Vec<Candidate>,
+    samples: u8,
+    random: SplitMix64,
+    era: u8,
+    /// Inserts since the era began.
+    era_inserts: usize,
+    /// The next place whose entry's stamp is looked after.
+    swept: usize,
+}
+
+impl SampledLru {
+    pub(super) fn new(samples: SampleSize, seed: u64) -> Self {
+        Self {
+            ids: Vec::new(),
+            places: Vec::new(),
+            pool: Vec::with_capacity(POOL),
+            samples: samples.get(),
+            random: SplitMix64::new(seed),
+            era: 0,
+            era_inserts: 0,
+            swept: 0,
+        }
+    }
+
+    fn is_resident(&self, id: EntryId) -> bool {
+        self.ids.get(self.places[id as usize] as usize) == Some(&id)
+    }
+
+    fn age(&self, id: EntryId, entries: &Entries<'_>) -> u8 {
+        self.era.wrapping_sub(entries.access(id))
+    }
+
+    /// Counts an insert, and begins a new era if this one has had its share of them.
+    fn count_insert(&mut self) {
+        self.era_inserts += 1;
+        if self.era_inserts > self.ids.len() / ERAS {
+            self.era_inserts = 0;
+            self.era = self.era.wrapping_add(1);
+        }
+    }
+
+    /// Looks after the next entry's stamp.
+    fn sweep(&mut self, entries: &Entries<'_>) {
+        let Some(&id) = self.ids.get(self.swept) else {
+            self.swept = 0;
+            return;
+        };
+        self.swept += 1;
+        if self.age(id, entries) > OLDEST {
+            entries.set_access(id, self.era.wrapping_sub(OLDEST));
+        }
+    }
+
+    /// Drops candidates that have left and brings the others' ages up to date.
+    fn refresh_pool(&mut self, entries: &Entries<'_>) {
+        let mut pool = std::mem::take(&mut self.pool);
+        pool.retain_mut(|candidate| {
+            candidate.age = self.age(candidate.id, entries);
+            self.is_resident(candidate.id)
+        });
+        self.pool = pool;
+    }
+
+    /// Enters a candidate in the pool, in the place of the youngest if the pool is full.
+    fn offer(&mut self, id: EntryId, entries: &Entries<'_>) {
+        if self.pool.iter().any(|candidate| candidate.id == id) {
+            return;
+        }
+        let age = self.age(id, entries);
+        let candidate = Candidate { age, id };
+        if self.pool.len() < POOL {
+            self.pool.push(candidate);
+        } else if let Some(youngest) = self.pool.iter_mut().min_by_key(|other| other.age)
+            && youngest.age < age
+        {
+            *youngest = candidate;
+        }
+    }
+}
+
+impl EvictionPolicy for SampledLru {
+    fn hit_mode(&self) -> HitMode {
+        HitMode::Stamp
+    }
+
+    fn era(&self) -> u8 {
+        self.era
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        if slots > self.places.len() {
+            self.ids.reserve_exact(slots - self.ids.len());
+            self.places.reserve_exact(slots - self.places.len());
+            self.places.resize(slots, 0);
+        }
+    }
+
+    fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
+        self.places[id as usize] = self.ids.len() as u32;
+        self.ids.push(id);
+        self.count_insert();
+        entries.set_access(id, self.era);
+        self.sweep(entries);
+    }
+
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        let len = self.ids.len() as u32;
+        if len == 0 {
+            return None;
+        }
+        self.refresh_pool(entries);
+        for _ in 0..self.samples {
+            let place = self.random.below(len);
+            self.offer(self.ids[place as usize], entries);
+        }
+        let oldest = (0..self.pool.len()).max_by_key(|&place| self.pool[place].age);
+        let victim = self
+            .pool
+            .swap_remove(oldest.expect("there is a sample at least"));
+        self.remove(victim.id, entries);
+        Some(victim.id)
+    }
+
+    fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        let place = self.places[id as usize];
+        self.ids.swap_remove(place as usize);
+        if let Some(&moved) = self.ids.get(place as usize) {
+            self.places[moved as usize] = place;
+        }
+    }
+
+    fn relocate(&mut self, from: EntryId, to: EntryId, _entries: &Entries<'_>) {
+        let place = self.places[from as usize];
+        self.places[to as usize] = place;
+        self.ids[place as usize] = to;
+    }
+
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.pool.clear();
+        self.swept = 0;
+    }
+
+    fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// In no order: what is known of an entry's age stands in its access byte.
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.ids.iter().copied().for_each(visit);
+    }
+
+    fn validate(&self, _entries: &Entries<'_>) {
+        for (place, &id) in self.ids.iter().enumerate() {
+            assert_eq!(
+                self.places[id as usize] as usize, place,
+                "entry {id} knows its place"
+            );
+        }
+        assert!(self.pool.len() <= POOL, "the pool is bounded");
+    }
+}

@@ -1,0 +1,109 @@
+//! SIEVE: a queue whose entries never move, and a hand that walks it and takes the first entry not
+//! hit since it last came by.
+//!
+//! Y. Zhang, J. Yang, Y. Yue, Y. Vigfusson and K. V. Rashmi, "SIEVE is simpler than LRU: an
+//! efficient turn-key eviction algorithm for web caches", USENIX NSDI 2024. The hand walks from old
+//! to new; an entry that was hit loses its mark and keeps its place, where CLOCK would send it back
+//! among the newest. So new entries are tried soon after they come in (the hand is close behind
+//! them), and popular ones collect behind the hand.
+//!
+//! *Cost:* the first hit sets the entry's byte, later ones do nothing. Insert and remove O(1),
+//! evict O(1) amortised: each step of the hand takes back a mark that a hit has set. 8 bytes an
+//! entry. *Not for* scans mixed with reuse, nor keys asked for exactly twice, on which it does
+//! badly; nor small caches whose popular set moves.
+
+use super::{Entries, EntryId, EvictionPolicy, HitMode, Links};
+
+const QUEUE: u8 = 0;
+
+/// A queue and a hand; see the module's text.
+#[derive(Debug)]
+pub(super) struct Sieve {
+    /// The oldest entry stands first.
+    links: Links,
+    /// Where the next search begins; `None` means at the oldest entry.
+    hand: Option<EntryId>,
+}
+
+impl Sieve {
+    pub(super) fn new() -> Self {
+        Self {
+            links: Links::new(1),
+            hand: None,
+        }
+    }
+
+    /// The queue from the hand round to the hand.
+    fn round(&self) -> impl Iterator<Item = EntryId> + '_ {
+        let start = self.hand.or_else(|| self.links.front(QUEUE));
+        let behind = std::iter::successors(start, |&id| self.links.next(id));
+        let ahead = self.links.iter(QUEUE);
+        behind.chain(ahead.take_while(move |&id| Some(id) != start))
+    }
+}
+
+impl EvictionPolicy for Sieve {
+    fn hit_mode(&self) -> HitMode {
+        HitMode::Count { max: 1 }
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        self.links.reserve(slots);
+    }
+
+    fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
+        entries.set_access(id, 0);
+        self.links.push_back(QUEUE, id);
+    }
+
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        let mut id = self.hand.or_else(|| self.links.front(QUEUE))?;
+        while entries.access(id) > 0 {
+            entries.set_access(id, 0);
+            id = self.links.next(id).or_else(|| self.links.front(QUEUE))?;
+        }
+        self.hand = self.links.next(id);
+        self.links.remove(id);
+        Some(id)
+    }
+
+    fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        if self.hand == Some(id) {
+            self.hand = self.links.next(id);
+        }
+        self.links.remove(id);
+    }
+
+    fn relocate(&mut self, from: EntryId, to: EntryId, _entries: &Entries<'_>) {
+        self.links.replace(from, to);
+        if self.hand == Some(from) {
+            self.hand = Some(to);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.links.clear();
+        self.hand = None;
+    }
+
+    fn len(&self) -> usize {
+        self.links.len(QUEUE)
+    }
+
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.round().for_each(visit);
+    }
+
+    fn validate(&self, _entries: &Entries<'_>) {
+        self.links.validate();
+        if let Some(hand) = self.hand {
+            assert_eq!(
+                self.links.list_of(hand),
+                Some(QUEUE),
+                "the hand points at an entry"
+            );
+        }
+    }
+}
