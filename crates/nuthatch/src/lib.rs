@@ -4,6 +4,8 @@
 mod clock;
 pub mod policy;
 mod slab;
+#[cfg(feature = "snapshot")]
+pub mod snapshot;
 #[expect(dead_code, unused_imports, reason = "the engine's modules take their atomics from here")]
 mod sync;
 
