@@ -8,6 +8,8 @@ mod slab;
 pub mod snapshot;
 #[expect(dead_code, unused_imports, reason = "the engine's modules take their atomics from here")]
 mod sync;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine embeds it"))]
+mod timer_wheel;
 
 pub use policy::Policy;
 pub use clock::{Clock, ManualClock};
