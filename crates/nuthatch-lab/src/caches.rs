@@ -1,0 +1,663 @@
+//! Every cache that the laboratory measures, behind one face.
+//!
+//! [`BenchCache`] is what a measurement needs of a cache; each cache's file implements it by the
+//! calls that its documentation recommends for the purpose. Measurements are generic over it: a
+//! name is looked up once per run, in [`CacheSpec::visit`], and everything inside a timed loop is
+//! monomorphised and inlined as it would be in a program that uses that cache alone.
+//!
+//! Same conditions for all: foldhash wherever a cache lets one choose its hasher
+//! ([`CacheInfo::hasher`] names the others), a capacity in entries, and default settings otherwise.
+
+mod classic_lockfree;
+mod classic_rwlock;
+#[cfg(feature = "peers")]
+mod dashmap;
+#[cfg(feature = "peers")]
+mod foyer;
+#[cfg(feature = "peers")]
+mod mini_moka;
+#[cfg(feature = "peers")]
+mod moka;
+#[cfg(feature = "peers")]
+mod mutex_lru;
+#[cfg(feature = "peers")]
+mod neocache;
+#[cfg(feature = "peers")]
+mod papaya;
+#[cfg(feature = "peers")]
+mod quick_cache;
+#[cfg(feature = "peers")]
+mod rwlock_hashmap;
+#[cfg(feature = "peers")]
+mod scc_hashcache;
+#[cfg(feature = "peers")]
+mod scc_hashmap;
+#[cfg(feature = "peers")]
+mod sieve_cache;
+#[cfg(feature = "peers")]
+mod stretto;
+#[cfg(feature = "peers")]
+mod tinyufo;
+
+use classic_lockfree::ClassicLockFree;
+use classic_rwlock::ClassicRwLock;
+use std::fmt::{self, Debug, Display};
+use std::hash::Hash;
+use std::hint::black_box;
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The hasher given to every cache that lets one choose: the one that nuthatch uses by default.
+pub type Hasher = foldhash::fast::RandomState;
+
+/// What a key must be for all caches to take it.
+pub trait Key: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
+impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Key for T {}
+
+/// What a value must be for all caches to take it.
+pub trait Value: Clone + Send + Sync + 'static {}
+impl<T: Clone + Send + Sync + 'static> Value for T {}
+
+/// A cache as a measurement sees it.
+pub trait BenchCache<K: Key, V: Value>: Send + Sync {
+    /// Reads `key` and lets `look` see the value: in place if the cache hands out references, else
+    /// a clone of it. `None` is a miss.
+    fn read<T>(&self, key: &K, look: impl FnOnce(&V) -> T) -> Option<T>;
+
+    /// Inserts or replaces.
+    fn insert(&self, key: K, value: V);
+
+    /// Reads `key`, and on a miss inserts what `load` gives. Whether it was a hit. Caches that have
+    /// a call for this override it.
+    #[inline]
+    fn read_through(&self, key: &K, load: impl FnOnce() -> V) -> bool {
+        let hit = self.hit(key);
+        if !hit {
+            self.insert(key.clone(), load());
+        }
+        hit
+    }
+
+    /// Reads `key` and does nothing with the value. Whether it was a hit.
+    #[inline]
+    fn hit(&self, key: &K) -> bool {
+        self.read(key, |value| {
+            black_box(value);
+        })
+        .is_some()
+    }
+
+    /// Resident entries; `None` if the cache cannot tell.
+    fn resident(&self) -> Option<usize>;
+
+    /// Lets work that the cache has put off come to an end.
+    fn settle(&self) {}
+}
+
+/// A measurement over one cache: what [`CacheSpec::visit`] calls with the cache's own type.
+pub trait Visitor<K: Key, V: Value> {
+    /// What the measurement gives.
+    type Output;
+
+    /// Measures caches made by `build`, each empty.
+    fn visit<C: BenchCache<K, V>>(self, build: impl Fn() -> C) -> Self::Output;
+}
+
+/// What kind of cache it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The two designs that one finds in most programs.
+    Classic,
+    /// Another library's bounded cache.
+    Peer,
+    /// A map without bound or policy: the speed that a cache on top of it cannot pass.
+    Map,
+}
+
+/// What can be told of a cache without building it.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheInfo {
+    /// The name that [`CacheSpec::from_str`] knows.
+    pub name: &'static str,
+    /// What kind of cache it is.
+    pub family: Family,
+    /// What it is, in a few words.
+    pub summary: &'static str,
+    /// What hashes its keys.
+    pub hasher: &'static str,
+    /// Whether threads of its own insert or evict.
+    pub own_threads: bool,
+    /// What may follow the name after a colon, with the design that it names. The empty variant is
+    /// the name alone.
+    designs: &'static [(&'static str, Design)],
+}
+
+impl CacheInfo {
+    const fn new(
+        name: &'static str,
+        family: Family,
+        designs: &'static [(&'static str, Design)],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            family,
+            summary,
+            hasher: "foldhash",
+            own_threads: false,
+            designs,
+        }
+    }
+
+    const fn hashed_by(self, hasher: &'static str) -> Self {
+        Self { hasher, ..self }
+    }
+
+    const fn with_own_threads(self) -> Self {
+        Self {
+            own_threads: true,
+            ..self
+        }
+    }
+}
+
+/// Which type stands behind a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Design {
+    ClassicRwLock(Victims),
+    ClassicLockFree(Victims),
+    #[cfg(feature = "peers")]
+    Dashmap,
+    #[cfg(feature = "peers")]
+    Foyer(foyer::Eviction),
+    #[cfg(feature = "peers")]
+    MiniMoka,
+    #[cfg(feature = "peers")]
+    Moka,
+    #[cfg(feature = "peers")]
+    MutexLru(mutex_lru::Shards),
+    #[cfg(feature = "peers")]
+    Neocache,
+    #[cfg(feature = "peers")]
+    Papaya,
+    #[cfg(feature = "peers")]
+    QuickCache,
+    #[cfg(feature = "peers")]
+    RwLockHashMap,
+    #[cfg(feature = "peers")]
+    SccHashCache,
+    #[cfg(feature = "peers")]
+    SccHashMap,
+    #[cfg(feature = "peers")]
+    SieveCache,
+    #[cfg(feature = "peers")]
+    Stretto,
+    #[cfg(feature = "peers")]
+    TinyUfo,
+}
+
+/// How many entries a classic design evicts when it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victims {
+    /// The least recently used one: the design as one finds it.
+    One,
+    /// The least recently used tenth of the capacity, so that the search is paid for once in a
+    /// tenth of the capacity insertions.
+    Tenth,
+}
+
+impl Victims {
+    fn of(self, capacity: usize) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Tenth => capacity.div_ceil(10),
+        }
+    }
+}
+
+/// The variants of both classic designs.
+macro_rules! classic {
+    ($design:ident) => {
+        &[
+            ("", Design::$design(Victims::One)),
+            ("batch", Design::$design(Victims::Tenth)),
+        ]
+    };
+}
+
+/// All caches of this build, in the order of listings.
+pub const ROSTER: &[CacheInfo] = &[
+    CacheInfo::new(
+        "classic-rwlock",
+        Family::Classic,
+        classic!(ClassicRwLock),
+        "one RwLock<HashMap>; LRU by sorting access times; a sweep each minute",
+    ),
+    CacheInfo::new(
+        "classic-lockfree",
+        Family::Classic,
+        classic!(ClassicLockFree),
+        "a lock-free map (papaya) of wrapped entries; each eviction copies it to find the victim",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "moka",
+        Family::Peer,
+        &[("", Design::Moka)],
+        "W-TinyLFU behind read and write logs",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "quick_cache",
+        Family::Peer,
+        &[("", Design::QuickCache)],
+        "sharded RwLock, Clock-PRO with ghosts",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "neocache",
+        Family::Peer,
+        &[("", Design::Neocache)],
+        "sharded RwLock, S3-FIFO; reads hold the shard's lock",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "foyer",
+        Family::Peer,
+        &[
+            ("", Design::Foyer(foyer::Eviction::Default)),
+            ("s3_fifo", Design::Foyer(foyer::Eviction::S3Fifo)),
+        ],
+        "sharded RwLock, segmented LRU by default; reads return counted handles",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "mini_moka",
+        Family::Peer,
+        &[("", Design::MiniMoka)],
+        "moka's smaller sibling on a DashMap",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "tinyufo",
+        Family::Peer,
+        &[("", Design::TinyUfo)],
+        "lock-free map and queues, S3-FIFO with TinyLFU; keeps 64-bit hashes for keys",
+    )
+    .hashed_by("ahash (fixed)"),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "stretto",
+        Family::Peer,
+        &[("", Design::Stretto)],
+        "Ristretto's design: sampled LFU; a thread of its own inserts; may drop writes",
+    )
+    .with_own_threads(),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "scc_hashcache",
+        Family::Peer,
+        &[("", Design::SccHashCache)],
+        "32-way associative buckets, each with a lock and an LRU of its own",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "sieve_cache",
+        Family::Peer,
+        &[("", Design::SieveCache)],
+        "sharded Mutex, SIEVE",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "mutex_lru",
+        Family::Peer,
+        &[
+            ("", Design::MutexLru(mutex_lru::Shards::One)),
+            ("sharded", Design::MutexLru(mutex_lru::Shards::SixtyFour)),
+        ],
+        "Mutex<lru::LruCache>, alone or in 64 shards",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "scc_hashmap",
+        Family::Map,
+        &[("", Design::SccHashMap)],
+        "bucket-locked map",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "papaya",
+        Family::Map,
+        &[("", Design::Papaya)],
+        "lock-free map",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "dashmap",
+        Family::Map,
+        &[("", Design::Dashmap)],
+        "sharded RwLock map",
+    ),
+    #[cfg(feature = "peers")]
+    CacheInfo::new(
+        "rwlock_hashmap",
+        Family::Map,
+        &[("", Design::RwLockHashMap)],
+        "one RwLock<HashMap>",
+    ),
+];
+
+/// A cache by name, perhaps with a variant: what stands between the commas of `--caches`.
+#[derive(Clone, Debug)]
+pub struct CacheSpec {
+    info: &'static CacheInfo,
+    variant: &'static str,
+    design: Design,
+}
+
+impl CacheSpec {
+    /// What can be told of the cache without building it.
+    pub fn info(&self) -> &'static CacheInfo {
+        self.info
+    }
+
+    /// Every cache of this build by its name alone.
+    pub fn all() -> Vec<Self> {
+        ROSTER.iter().map(Self::plain).collect()
+    }
+
+    fn plain(info: &'static CacheInfo) -> Self {
+        let (variant, design) = info.designs[0];
+        Self {
+            info,
+            variant,
+            design,
+        }
+    }
+
+    /// Runs a measurement over this cache with room for `capacity` entries.
+    pub fn visit<K: Key, V: Value, M: Visitor<K, V>>(
+        &self,
+        capacity: usize,
+        measurement: M,
+    ) -> M::Output {
+        match self.design {
+            Design::ClassicRwLock(victims) => {
+                measurement.visit(|| ClassicRwLock::new(capacity, victims))
+            }
+            Design::ClassicLockFree(victims) => {
+                measurement.visit(|| ClassicLockFree::new(capacity, victims))
+            }
+            #[cfg(feature = "peers")]
+            Design::Dashmap => measurement.visit(|| dashmap::Dashmap::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::Foyer(eviction) => measurement.visit(|| foyer::Foyer::new(capacity, eviction)),
+            #[cfg(feature = "peers")]
+            Design::MiniMoka => measurement.visit(|| mini_moka::MiniMoka::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::Moka => measurement.visit(|| moka::Moka::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::MutexLru(shards) => {
+                measurement.visit(|| mutex_lru::MutexLru::new(capacity, shards))
+            }
+            #[cfg(feature = "peers")]
+            Design::Neocache => measurement.visit(|| neocache::Neocache::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::Papaya => measurement.visit(|| papaya::Papaya::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::QuickCache => measurement.visit(|| quick_cache::QuickCache::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::RwLockHashMap => {
+                measurement.visit(|| rwlock_hashmap::RwLockHashMap::new(capacity))
+            }
+            #[cfg(feature = "peers")]
+            Design::SccHashCache => {
+                measurement.visit(|| scc_hashcache::SccHashCache::new(capacity))
+            }
+            #[cfg(feature = "peers")]
+            Design::SccHashMap => measurement.visit(|| scc_hashmap::SccHashMap::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::SieveCache => measurement.visit(|| sieve_cache::SieveCache::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::Stretto => measurement.visit(|| stretto::Stretto::new(capacity)),
+            #[cfg(feature = "peers")]
+            Design::TinyUfo => measurement.visit(|| tinyufo::TinyUfo::new(capacity)),
+        }
+    }
+}
+
+impl Display for CacheSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info.name)?;
+        if !self.variant.is_empty() {
+            write!(f, ":{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that names no cache.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CacheError {
+    /// No cache of this build has the name.
+    #[error("there is no cache {name:?}; there are {}", names())]
+    Unknown {
+        /// The name given.
+        name: String,
+    },
+    /// The cache has no such variant.
+    #[error("{cache} has no variant {variant:?}; {}", variants(.cache))]
+    UnknownVariant {
+        /// The cache's name.
+        cache: &'static str,
+        /// What stood after the colon.
+        variant: String,
+    },
+}
+
+fn names() -> String {
+    let names: Vec<_> = ROSTER.iter().map(|info| info.name).collect();
+    names.join(", ")
+}
+
+fn variants(cache: &str) -> String {
+    let named: Vec<_> = ROSTER
+        .iter()
+        .filter(|info| info.name == cache)
+        .flat_map(|info| info.designs)
+        .filter(|(variant, _)| !variant.is_empty())
+        .map(|(variant, _)| *variant)
+        .collect();
+    if named.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("there is {}", named.join(", "))
+    }
+}
+
+impl FromStr for CacheSpec {
+    type Err = CacheError;
+
+    fn from_str(text: &str) -> Result<Self, CacheError> {
+        let (name, given) = text.split_once(':').unwrap_or((text, ""));
+        let info = ROSTER
+            .iter()
+            .find(|info| info.name == name)
+            .ok_or_else(|| CacheError::Unknown {
+                name: name.to_owned(),
+            })?;
+        let &(variant, design) = info
+            .designs
+            .iter()
+            .find(|(variant, _)| *variant == given)
+            .ok_or_else(|| CacheError::UnknownVariant {
+                cache: info.name,
+                variant: given.to_owned(),
+            })?;
+        Ok(Self {
+            info,
+            variant,
+            design,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Integers, KeyKind, Strings};
+
+    /// All caches with all their variants.
+    fn every_design() -> Vec<CacheSpec> {
+        ROSTER
+            .iter()
+            .flat_map(|info| {
+                info.designs.iter().map(move |(variant, _)| {
+                    let text = format!("{}:{variant}", info.name);
+                    text.trim_end_matches(':').parse().unwrap()
+                })
+            })
+            .collect()
+    }
+
+    /// Inserts so many keys and counts those that are found, each with its own value.
+    struct Store {
+        keys: u64,
+    }
+
+    impl<R: KeyKind<Value: PartialEq + Debug>> Visitor<R::Key, R::Value> for (Store, R) {
+        type Output = u64;
+
+        fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> u64 {
+            let cache = build();
+            for id in 0..self.0.keys {
+                cache.insert(R::key(id), R::value(id));
+            }
+            cache.settle();
+            let mut found = 0;
+            for id in 0..self.0.keys {
+                if let Some(value) = cache.read(&R::key(id), Clone::clone) {
+                    assert_eq!(value, R::value(id));
+                    found += 1;
+                }
+            }
+            if let Some(resident) = cache.resident() {
+                assert_eq!(resident as u64, found);
+            }
+            assert!(!cache.hit(&R::key(self.0.keys)));
+            found
+        }
+    }
+
+    #[test]
+    fn every_cache_finds_what_was_stored() {
+        let keys = 256;
+        for spec in every_design() {
+            let found = [
+                spec.visit(2048, (Store { keys }, Integers)),
+                spec.visit(2048, (Store { keys }, Strings)),
+            ];
+            // While it grows, it evicts from buckets that are full before their time.
+            let least = match spec.info().name {
+                "scc_hashcache" => keys / 2,
+                _ => keys,
+            };
+            assert!(
+                found.iter().all(|found| (least..=keys).contains(found)),
+                "{spec}: {found:?}"
+            );
+        }
+    }
+
+    /// The most entries that a cache may keep of a capacity, by its own documentation or by how it
+    /// deals its capacity out.
+    fn bound(spec: &CacheSpec, capacity: u64) -> u64 {
+        match spec.info().name {
+            "scc_hashcache" => capacity.next_power_of_two(),
+            // Shares of shards are rounded up.
+            "quick_cache" | "neocache" | "foyer" | "sieve_cache" => capacity + 64,
+            "mutex_lru" => capacity.next_multiple_of(64),
+            _ => capacity,
+        }
+    }
+
+    #[test]
+    fn every_bounded_cache_keeps_its_bound_and_uses_its_room() {
+        let (capacity, keys) = (1000, 3000);
+        for spec in every_design() {
+            let found = spec.visit(capacity, (Store { keys }, Integers));
+            if spec.info().family == Family::Map {
+                assert_eq!(found, keys, "{spec}");
+                continue;
+            }
+            let bound = bound(&spec, capacity as u64);
+            assert!(found <= bound, "{spec} keeps {found} of {capacity}");
+            assert!(found > bound / 2, "{spec} keeps only {found}");
+        }
+    }
+
+    struct Replace;
+
+    impl Visitor<u64, u64> for Replace {
+        type Output = Option<u64>;
+
+        fn visit<C: BenchCache<u64, u64>>(self, build: impl Fn() -> C) -> Option<u64> {
+            let cache = build();
+            for value in [1, 2] {
+                cache.insert(7, value);
+                cache.settle();
+            }
+            cache.read(&7, |&value| value)
+        }
+    }
+
+    #[test]
+    fn every_cache_replaces_values() {
+        for spec in every_design() {
+            assert_eq!(spec.visit(2048, Replace), Some(2), "{spec}");
+        }
+    }
+
+    struct ReadThrough;
+
+    impl Visitor<String, u64> for ReadThrough {
+        type Output = ();
+
+        fn visit<C: BenchCache<String, u64>>(self, build: impl Fn() -> C) {
+            let cache = build();
+            let key = String::from("key");
+            assert!(!cache.read_through(&key, || 5));
+            cache.settle();
+            assert!(cache.read_through(&key, || unreachable!("the key is resident")));
+            assert_eq!(cache.read(&key, |&value| value), Some(5));
+        }
+    }
+
+    #[test]
+    fn reading_through_loads_on_a_miss_alone() {
+        for spec in every_design() {
+            spec.visit(2048, ReadThrough);
+        }
+    }
+
+    #[test]
+    fn caches_are_known_by_name_and_variant() {
+        for spec in every_design() {
+            assert_eq!(
+                spec.to_string().parse::<CacheSpec>().unwrap().to_string(),
+                spec.to_string()
+            );
+        }
+        let error = "memcache".parse::<CacheSpec>().unwrap_err();
+        assert!(error.to_string().contains("classic-rwlock"), "{error}");
+        let error = "classic-rwlock:all".parse::<CacheSpec>().unwrap_err();
+        assert!(error.to_string().contains("there is batch"), "{error}");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (number, info) in ROSTER.iter().enumerate() {
+            assert!(ROSTER[..number].iter().all(|other| other.name != info.name));
+        }
+    }
+}
