@@ -149,10 +149,12 @@ impl CacheInfo {
         }
     }
 
+    #[cfg(feature = "peers")]
     const fn hashed_by(self, hasher: &'static str) -> Self {
         Self { hasher, ..self }
     }
 
+    #[cfg(feature = "peers")]
     const fn with_own_threads(self) -> Self {
         Self {
             own_threads: true,
