@@ -4,6 +4,8 @@
 mod clock;
 pub mod policy;
 mod slab;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine embeds it"))]
+mod stats;
 #[cfg(feature = "snapshot")]
 pub mod snapshot;
 #[expect(dead_code, unused_imports, reason = "the engine's modules take their atomics from here")]
@@ -13,3 +15,4 @@ mod timer_wheel;
 
 pub use policy::Policy;
 pub use clock::{Clock, ManualClock};
+pub use stats::StatsSnapshot;
