@@ -5,6 +5,7 @@ pub mod caches;
 pub mod closed_loop;
 pub mod keys;
 pub mod output;
+pub mod reference;
 pub mod simulate;
 pub mod trace;
 pub mod workloads;

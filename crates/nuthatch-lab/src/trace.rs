@@ -1,31 +1,36 @@
-//! Recorded requests, and the compact format they are kept in.
+//! Traces: what a cache was asked for, request by request.
 //!
-//! A `.ctr.zst` file is one zstd frame, with the content's size and a checksum in its header, of
-//! 20-byte little-endian records without a header of their own:
-//!
-//! | offset | type | field                                                           |
-//! | -----: | ---- | --------------------------------------------------------------- |
-//! |      0 | u32  | `time_s`: seconds since the first request, never decreasing      |
-//! |      4 | u64  | `key`: 0, 1, 2, ... in order of first appearance                 |
-//! |     12 | u32  | `size`: bytes of the object, at least 1                          |
-//! |     16 | u32  | `ttl_s`: time to live asked for, 0 for none                      |
-//!
-//! Keys are *dense*: a trace of `n` unique keys uses exactly `0..n`. Every reader of a trace keeps
-//! that invariant, so whoever replays one may index arrays by key. Zstd's checksum is verified
-//! once, at the end of the frame: records come out of [`CtrReader`] before it has been, and only
-//! the end of the iteration without an error vouches for them.
+//! A trace is read whole, whatever it was written in, and its keys are renumbered 0, 1, 2, ... in
+//! order of first appearance. So keys are *dense*: a trace of `n` unique keys uses exactly `0..n`,
+//! and whoever replays one may index arrays by key. The formats' readers are pure functions from
+//! bytes to requests; [`Source`] finds out which one a text on the command line asks for.
 
-use std::io::{self, BufReader, Read, Write};
+mod block_text;
+mod csv;
+mod ctr;
+mod oracle_general;
+mod synthetic;
+
+pub use block_text::{read_arc, read_lirs};
+pub use csv::{Column, ColumnError, Columns, read_csv};
+pub use ctr::{CtrReader, read_ctr, write_ctr};
+pub use oracle_general::read_oracle_general;
+pub use synthetic::Synthetic;
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::fs::File;
+use std::hash::Hash;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use thiserror::Error;
 
-/// Bytes of one record.
-const RECORD_BYTES: usize = 20;
 /// The first four bytes of a zstd frame.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// The bit of the frame header's descriptor that announces a checksum (RFC 8878, 3.1.1.1.1).
-const CHECKSUM_FLAG: u8 = 0b100;
-/// The longest zstd frame header (RFC 8878, 3.1.1.1), with its magic number.
-const FRAME_HEADER_BYTES: usize = 18;
+/// The made-up clock of traces that have none: so many requests a second.
+const REQUESTS_PER_S: u64 = 1_000;
 
 /// One request of a trace: a read-through `get` that loads and inserts on a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,28 +43,6 @@ pub struct Request {
     pub size: u32,
     /// Time to live in seconds, 0 for none.
     pub ttl_s: u32,
-}
-
-impl Request {
-    fn from_record(record: &[u8; RECORD_BYTES]) -> Self {
-        let u32_at =
-            |at: usize| u32::from_le_bytes(*record[at..].first_chunk().expect("in bounds"));
-        Self {
-            time_s: u32_at(0),
-            key: u64::from_le_bytes(*record[4..].first_chunk().expect("in bounds")),
-            size: u32_at(12),
-            ttl_s: u32_at(16),
-        }
-    }
-
-    fn to_record(self) -> [u8; RECORD_BYTES] {
-        let mut record = [0; RECORD_BYTES];
-        record[..4].copy_from_slice(&self.time_s.to_le_bytes());
-        record[4..12].copy_from_slice(&self.key.to_le_bytes());
-        record[12..16].copy_from_slice(&self.size.to_le_bytes());
-        record[16..].copy_from_slice(&self.ttl_s.to_le_bytes());
-        record
-    }
 }
 
 /// Why a trace cannot be read.
@@ -95,265 +78,400 @@ pub enum TraceError {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// A line of a text format cannot be understood.
+    #[error("line {line}: {reason}")]
+    Line {
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The input could not be read at all.
-    #[error("cannot read the trace")]
+    #[error("cannot read the trace: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Iterates over the requests of a `.ctr.zst` trace, decompressing as it goes. After an error it
-/// ends.
-pub struct CtrReader<R: Read> {
-    decoder: zstd::Decoder<'static, BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>>,
-    requests: u64,
-    keys: u64,
-    time_s: u32,
-    done: bool,
+impl TraceError {
+    /// What a failed read means: decompressors report damage as errors of the kind `Other`, and an
+    /// early end of their input as that of `UnexpectedEof`.
+    fn reading(source: io::Error, requests: usize) -> Self {
+        let requests = requests as u64;
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Truncated { requests },
+            io::ErrorKind::Other => Self::Damaged { requests, source },
+            _ => Self::Io(source),
+        }
+    }
 }
 
-impl<R: Read> CtrReader<R> {
-    /// Reads the frame's header.
-    pub fn new(mut input: R) -> Result<Self, TraceError> {
-        const FORMAT: &str = ".ctr.zst";
-        let foreign = |reason| TraceError::Foreign {
-            format: FORMAT,
-            reason,
-        };
-        let mut header = Vec::with_capacity(FRAME_HEADER_BYTES);
-        input
-            .by_ref()
-            .take(FRAME_HEADER_BYTES as u64)
-            .read_to_end(&mut header)?;
-        if !header.starts_with(&ZSTD_MAGIC) {
-            return Err(foreign("it does not begin with a zstd frame"));
-        }
-        let descriptor = *header.get(4).ok_or(TraceError::Truncated { requests: 0 })?;
-        if descriptor & CHECKSUM_FLAG == 0 {
-            return Err(foreign("its zstd frame has no checksum"));
-        }
-        let input = BufReader::new(io::Cursor::new(header).chain(input));
-        Ok(Self {
-            decoder: zstd::Decoder::with_buffer(input)?.single_frame(),
-            requests: 0,
-            keys: 0,
-            time_s: 0,
-            done: false,
-        })
-    }
+/// A whole trace in memory.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    name: String,
+    requests: Vec<Request>,
+    keys: u64,
+    bytes: u64,
+}
 
-    fn read_record(&mut self) -> Result<Option<Request>, TraceError> {
-        let requests = self.requests;
-        let mut record = [0; RECORD_BYTES];
-        let mut filled = 0;
-        while filled < RECORD_BYTES {
-            match self.decoder.read(&mut record[filled..]) {
-                Ok(0) if filled == 0 => return self.check_end().map(|()| None),
-                Ok(0) => {
-                    return Err(TraceError::Malformed {
-                        index: requests,
-                        reason: "the frame ends within a 20-byte record",
-                    });
-                }
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(TraceError::Truncated { requests });
-                }
-                Err(source) => return Err(TraceError::Damaged { requests, source }),
+impl Trace {
+    /// A trace of these requests, whose keys must be dense.
+    ///
+    /// # Panics
+    /// If a key appears before a smaller one has.
+    pub fn new(name: impl Into<String>, requests: Vec<Request>) -> Self {
+        let mut sizes = Vec::new();
+        for request in &requests {
+            let key = usize::try_from(request.key).expect("keys are dense numbers");
+            assert!(
+                key <= sizes.len(),
+                "keys are numbered in order of first appearance"
+            );
+            match sizes.get_mut(key) {
+                Some(size) => *size = u64::from(request.size),
+                None => sizes.push(u64::from(request.size)),
             }
         }
-        self.check(Request::from_record(&record)).map(Some)
+        let keys = sizes.len() as u64;
+        Self {
+            name: name.into(),
+            requests,
+            keys,
+            bytes: sizes.iter().sum(),
+        }
     }
 
-    fn check(&mut self, request: Request) -> Result<Request, TraceError> {
-        let malformed = |reason| TraceError::Malformed {
-            index: self.requests,
-            reason,
-        };
-        if request.time_s < self.time_s {
-            return Err(malformed(
-                "its time is before that of the request before it",
-            ));
-        }
-        if request.key > self.keys {
-            return Err(malformed(
-                "keys are not numbered in order of first appearance",
-            ));
-        }
-        if request.size == 0 {
-            return Err(malformed("its size is zero"));
-        }
-        self.keys = self.keys.max(request.key + 1);
-        self.time_s = request.time_s;
-        self.requests += 1;
-        Ok(request)
+    /// The trace's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    fn check_end(&mut self) -> Result<(), TraceError> {
-        let mut rest = [0];
-        match self.decoder.get_mut().read(&mut rest)? {
-            0 => Ok(()),
-            _ => Err(TraceError::Malformed {
-                index: self.requests,
-                reason: "bytes follow the end of the frame",
+    /// The requests, in order.
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    /// Unique keys.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Bytes of all unique objects, each by its last size.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether objects have sizes; without, each is of one byte.
+    pub fn has_sizes(&self) -> bool {
+        self.bytes > self.keys
+    }
+}
+
+/// A format that a trace file may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// This project's own: [`read_ctr`].
+    Ctr,
+    /// libCacheSim's binary format: [`read_oracle_general`].
+    OracleGeneral,
+    /// Comma-separated values: [`read_csv`].
+    Csv,
+    /// The text format of the ARC paper's traces: [`read_arc`].
+    Arc,
+    /// The text format of the LIRS paper's traces: [`read_lirs`].
+    Lirs,
+}
+
+impl Format {
+    const ALL: [Self; 5] = [
+        Self::Ctr,
+        Self::OracleGeneral,
+        Self::Csv,
+        Self::Arc,
+        Self::Lirs,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ctr => "ctr",
+            Self::OracleGeneral => "oracle",
+            Self::Csv => "csv",
+            Self::Arc => "arc",
+            Self::Lirs => "lirs",
+        }
+    }
+
+    /// The endings of file names that tell the format, before any `.zst`.
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Ctr => &[".ctr"],
+            Self::OracleGeneral => &[".oracleGeneral.bin", ".oracleGeneral", ".bin"],
+            Self::Csv => &[".csv"],
+            Self::Arc => &[".lis"],
+            Self::Lirs => &[".trc", ".trace", ".txt"],
+        }
+    }
+
+    /// Splits a file's name into the trace's name and the format that its ending tells.
+    fn of(file: &str) -> (&str, Option<Self>) {
+        let plain = file.strip_suffix(".zst").unwrap_or(file);
+        for format in Self::ALL {
+            for ending in format.endings() {
+                if let Some(name) = plain.strip_suffix(ending) {
+                    return (name, Some(format));
+                }
+            }
+        }
+        (plain, None)
+    }
+
+    /// Reads a trace of this format. All but `.ctr.zst`, which always is, may be compressed with
+    /// zstd. `columns` says what a CSV's columns are, where its first line does not.
+    pub fn read(
+        self,
+        input: impl Read,
+        columns: Option<&Columns>,
+    ) -> Result<Vec<Request>, TraceError> {
+        if self == Self::Ctr {
+            return read_ctr(input);
+        }
+        let mut input = BufReader::new(input);
+        if input.fill_buf()?.starts_with(&ZSTD_MAGIC) {
+            return self.read_plain(BufReader::new(zstd::Decoder::with_buffer(input)?), columns);
+        }
+        self.read_plain(input, columns)
+    }
+
+    fn read_plain(
+        self,
+        input: impl BufRead,
+        columns: Option<&Columns>,
+    ) -> Result<Vec<Request>, TraceError> {
+        match self {
+            Self::Ctr => read_ctr(input),
+            Self::OracleGeneral => read_oracle_general(input),
+            Self::Csv => read_csv(input, columns),
+            Self::Arc => read_arc(input),
+            Self::Lirs => read_lirs(input),
+        }
+    }
+}
+
+/// Where a trace comes from, as a command line names it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file.
+    File {
+        /// Its format.
+        format: Format,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A trace made up on the spot.
+    Synthetic(Synthetic),
+}
+
+/// Why a text names no trace.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SourceError {
+    /// The file's name does not tell its format.
+    #[error(
+        "what format is {path:?}? Say so in front of it, as in csv:{path}; there are ctr, oracle, \
+         csv, arc, lirs, and without a file zipf:ALPHA:KEYS:REQUESTS, scan:ALPHA:KEYS:REQUESTS, \
+         loop:KEYS:REQUESTS"
+    )]
+    UnknownFormat {
+        /// The file.
+        path: String,
+    },
+    /// A made-up trace is asked for in a way that makes no sense.
+    #[error("{text:?} is not {expected}")]
+    Synthetic {
+        /// What was given.
+        text: String,
+        /// What would have been right.
+        expected: &'static str,
+    },
+}
+
+impl FromStr for Source {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        if let Some(synthetic) = Synthetic::parse(text)? {
+            return Ok(Self::Synthetic(synthetic));
+        }
+        for format in Format::ALL {
+            let path = text
+                .strip_prefix(format.name())
+                .and_then(|rest| rest.strip_prefix(':'));
+            if let Some(path) = path {
+                return Ok(Self::File {
+                    format,
+                    path: path.into(),
+                });
+            }
+        }
+        match Format::of(text) {
+            (_, Some(format)) => Ok(Self::File {
+                format,
+                path: text.into(),
+            }),
+            (_, None) => Err(SourceError::UnknownFormat {
+                path: text.to_owned(),
             }),
         }
     }
 }
 
-impl<R: Read> std::fmt::Debug for CtrReader<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CtrReader")
-            .field("requests", &self.requests)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<R: Read> Iterator for CtrReader<R> {
-    type Item = Result<Request, TraceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+impl Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { format, path } => write!(f, "{}:{}", format.name(), path.display()),
+            Self::Synthetic(synthetic) => Display::fmt(synthetic, f),
         }
-        let next = self.read_record().transpose();
-        self.done = !matches!(next, Some(Ok(_)));
-        next
     }
 }
 
-/// Reads a whole `.ctr.zst` trace.
-pub fn read_ctr(input: impl Read) -> Result<Vec<Request>, TraceError> {
-    CtrReader::new(input)?.collect()
+impl Source {
+    /// The name of the trace: the file's, without directory and ending.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } => file_name(path),
+            Self::Synthetic(synthetic) => synthetic.to_string(),
+        }
+    }
+
+    /// Reads the trace, or makes it up.
+    pub fn load(&self, columns: Option<&Columns>) -> Result<Trace, TraceError> {
+        let requests = match self {
+            Self::File { format, path } => format.read(File::open(path)?, columns)?,
+            Self::Synthetic(synthetic) => synthetic.requests(),
+        };
+        Ok(Trace::new(self.name(), requests))
+    }
 }
 
-/// Writes requests, whose keys must be dense and whose times must not decrease, as a `.ctr.zst`
-/// trace.
-pub fn write_ctr(output: impl Write, requests: &[Request]) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(output, 19)?;
-    encoder.include_checksum(true)?;
-    encoder.set_pledged_src_size(Some((requests.len() * RECORD_BYTES) as u64))?;
-    for request in requests {
-        encoder.write_all(&request.to_record())?;
+fn file_name(path: &Path) -> String {
+    let file = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy();
+    Format::of(&file).0.to_owned()
+}
+
+/// Collects requests as a reader finds them: numbers the keys, and makes up a clock if the format
+/// has none.
+#[derive(Debug)]
+struct Collector<K> {
+    numbers: HashMap<K, u64>,
+    requests: Vec<Request>,
+    start_s: Option<u64>,
+}
+
+impl<K: Hash + Eq> Collector<K> {
+    fn new() -> Self {
+        Self {
+            numbers: HashMap::new(),
+            requests: Vec::new(),
+            start_s: None,
+        }
     }
-    encoder.finish()?.flush()
+
+    fn number<Q>(&mut self, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(&number) = self.numbers.get(key) {
+            return number;
+        }
+        let number = self.numbers.len() as u64;
+        self.numbers.insert(key.to_owned(), number);
+        number
+    }
+
+    /// A request of a trace that has keys only.
+    fn key<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let key = self.number(key);
+        let time_s = (self.requests.len() as u64 / REQUESTS_PER_S) as u32;
+        self.requests.push(Request {
+            key,
+            time_s,
+            size: 1,
+            ttl_s: 0,
+        });
+    }
+
+    /// Seconds since the first request for one at `time_s`, which is nothing if time runs
+    /// backwards or too far.
+    fn since_start(&mut self, time_s: u64) -> Option<u32> {
+        let start = *self.start_s.get_or_insert(time_s);
+        let time_s = u32::try_from(time_s.checked_sub(start)?).ok()?;
+        let before = self.requests.last().map_or(0, |request| request.time_s);
+        (time_s >= before).then_some(time_s)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn requests() -> Vec<Request> {
-        [0, 1, 0, 2, 1, 1, 3, 0]
-            .iter()
-            .zip(0..)
-            .map(|(&key, time_s)| Request {
-                key,
-                time_s,
-                size: 1 + key as u32,
-                ttl_s: 0,
-            })
-            .collect()
-    }
-
-    fn written(requests: &[Request]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write_ctr(&mut bytes, requests).unwrap();
-        bytes
-    }
-
-    fn malformed(change: impl Fn(&mut Vec<Request>)) -> &'static str {
-        let mut changed = requests();
-        change(&mut changed);
-        match read_ctr(written(&changed).as_slice()) {
-            Err(TraceError::Malformed { reason, .. }) => reason,
-            other => panic!("read as {other:?}"),
-        }
-    }
-
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_source_is_told_by_its_ending_or_by_its_prefix() {
+        let format = |text: &str| match text.parse().unwrap() {
+            Source::File { format, path } => (format, path.display().to_string()),
+            Source::Synthetic(synthetic) => panic!("{synthetic:?}"),
+        };
         assert_eq!(
-            read_ctr(written(&requests()).as_slice()).unwrap(),
-            requests()
+            format("a/b.ctr.zst"),
+            (Format::Ctr, "a/b.ctr.zst".to_owned())
         );
-        assert_eq!(read_ctr(written(&[]).as_slice()).unwrap(), []);
+        assert_eq!(format("b.bin").0, Format::OracleGeneral);
+        assert_eq!(format("b.oracleGeneral.zst").0, Format::OracleGeneral);
+        assert_eq!(format("b.csv.zst").0, Format::Csv);
+        assert_eq!(format("OLTP.lis").0, Format::Arc);
+        assert_eq!(format("loop.trc").0, Format::Lirs);
+        assert_eq!(format("csv:keys.log"), (Format::Csv, "keys.log".to_owned()));
+        let unknown = "keys.log".parse::<Source>().unwrap_err().to_string();
+        assert!(unknown.contains("csv:keys.log"), "{unknown}");
     }
 
     #[test]
-    fn every_truncation_is_an_error() {
-        let bytes = written(&requests());
-        for len in 0..bytes.len() {
-            let error = read_ctr(&bytes[..len]).unwrap_err();
-            match error {
-                TraceError::Foreign { .. } => assert!(len < 4, "{len} bytes hold the magic number"),
-                TraceError::Truncated { .. } => assert!(len >= 4),
-                other => panic!("{len} bytes: {other}"),
-            }
-        }
+    fn a_trace_is_named_after_its_file() {
+        let name = |text: &str| text.parse::<Source>().unwrap().name();
+        assert_eq!(name("a/web12.ctr.zst"), "web12");
+        assert_eq!(name("w.oracleGeneral.bin.zst"), "w");
+        assert_eq!(name("csv:keys.log"), "keys.log");
+        assert_eq!(name("loop:10:100"), "loop:10:100");
     }
 
-    /// A few bits of a frame mean nothing (padding, one unused bit of the header's descriptor):
-    /// flipping one of those may go unnoticed, as it changes nothing.
     #[test]
-    fn a_flipped_bit_never_changes_what_is_read() {
-        let bytes = written(&requests());
-        let mut noticed = 0;
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            match read_ctr(damaged.as_slice()) {
-                Ok(read) => assert_eq!(read, requests(), "bit {bit} flipped unnoticed"),
-                Err(_) => noticed += 1,
-            }
-        }
-        assert!(
-            noticed * 10 > bytes.len() * 8 * 9,
-            "all but padding is noticed"
+    fn a_trace_counts_each_object_by_its_last_size() {
+        let request = |key, size| Request {
+            key,
+            time_s: 0,
+            size,
+            ttl_s: 0,
+        };
+        let trace = Trace::new("t", vec![request(0, 5), request(1, 7), request(0, 9)]);
+        assert_eq!(
+            (trace.keys(), trace.bytes(), trace.has_sizes()),
+            (2, 16, true)
         );
+        assert!(!Trace::new("t", vec![request(0, 1)]).has_sizes());
     }
 
     #[test]
-    fn a_foreign_file_is_told_apart() {
-        let foreign = |bytes: &[u8]| matches!(read_ctr(bytes), Err(TraceError::Foreign { .. }));
-        assert!(foreign(b""));
-        assert!(foreign(b"key,size\n1,2\n"));
-        assert!(foreign(&zstd::encode_all(&b"no checksum"[..], 1).unwrap()));
-    }
-
-    #[test]
-    fn bytes_behind_the_frame_are_an_error() {
-        let mut bytes = written(&requests());
-        bytes.push(0);
-        assert!(matches!(
-            read_ctr(bytes.as_slice()),
-            Err(TraceError::Malformed { .. })
-        ));
-    }
-
-    #[test]
-    fn a_frame_of_other_data_is_malformed() {
-        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
-        encoder.include_checksum(true).unwrap();
-        encoder.write_all(&[0; 30]).unwrap();
-        let bytes = encoder.finish().unwrap();
-        assert!(matches!(
-            read_ctr(bytes.as_slice()),
-            Err(TraceError::Malformed { .. })
-        ));
-    }
-
-    #[test]
-    fn each_rule_of_the_format_is_checked() {
-        assert!(malformed(|r| r[3].time_s = 1).contains("time"));
-        assert!(malformed(|r| r[3].key = 3).contains("keys"));
-        assert!(malformed(|r| r[3].size = 0).contains("size"));
-    }
-
-    #[test]
-    fn the_reader_ends_after_an_error() {
-        let bytes = written(&requests());
-        let mut reader = CtrReader::new(&bytes[..bytes.len() - 1]).unwrap();
-        while let Some(Ok(_)) = reader.next() {}
-        assert!(reader.next().is_none());
+    fn compressed_text_is_read_like_plain_text() {
+        let text = b"7\n9\n7\n";
+        let plain = Format::Lirs.read(&text[..], None).unwrap();
+        let zst = zstd::encode_all(&text[..], 1).unwrap();
+        assert_eq!(Format::Lirs.read(zst.as_slice(), None).unwrap(), plain);
+        let cut = Format::Lirs.read(&zst[..zst.len() - 1], None);
+        assert!(matches!(cut, Err(TraceError::Truncated { .. })), "{cut:?}");
     }
 }

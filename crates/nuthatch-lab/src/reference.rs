@@ -1,0 +1,130 @@
+//! Plain policies: obviously right, any speed. They are what the product's policies are checked
+//! against, and what is simulated of policies that the product does not ship.
+//!
+//! Each follows its paper (or the definition that it names) over queues and maps of keys, shares
+//! no code with the product, and knows neither access bytes nor entry ids nor hashes.
+//! [`ReferenceCache`] asks it the same questions in the same order as an engine asks the product's:
+//! on a miss `miss`, then `evict` while there is no room, then `insert`.
+
+mod arc;
+mod belady;
+mod clock;
+mod fifo;
+mod gdsf;
+mod lfu;
+mod lirs;
+mod lru;
+mod queue;
+mod random;
+mod ranked;
+mod s3_fifo;
+mod sieve;
+mod slru;
+mod two_q;
+
+pub use arc::Arc;
+pub use belady::{Belady, BeladySize};
+pub use clock::Clock;
+pub use fifo::Fifo;
+pub use gdsf::Gdsf;
+pub use lfu::Lfu;
+pub use lirs::Lirs;
+pub use lru::Lru;
+pub use random::Random;
+pub use s3_fifo::S3Fifo;
+pub use sieve::Sieve;
+pub use slru::Slru;
+pub use two_q::TwoQ;
+
+use crate::simulate::Outcome;
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+/// A key, as traces number them.
+pub type Key = u64;
+
+/// The next use of a key that is not used again.
+pub const NEVER: u64 = u64::MAX;
+
+/// One request, as a reference sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The key asked for.
+    pub key: Key,
+    /// The weight it has if it has to be inserted; a resident key keeps the weight it came with.
+    pub weight: u64,
+    /// The request's position in the trace.
+    pub time: u64,
+    /// The position of the next request for the key, or [`NEVER`]. Only a clairvoyant policy may
+    /// look at it.
+    pub next_use: u64,
+}
+
+/// A plain policy.
+pub trait ReferencePolicy: Debug {
+    /// A resident key is used.
+    fn hit(&mut self, access: &Access);
+
+    /// A key that is not resident is asked for.
+    fn miss(&mut self, access: &Access) {
+        let _ = access;
+    }
+
+    /// Whether the key asked for is to be inserted at all.
+    fn admits(&mut self, access: &Access) -> bool {
+        let _ = access;
+        true
+    }
+
+    /// Chooses a victim and forgets it; nothing if no key is resident.
+    fn evict(&mut self) -> Option<Key>;
+
+    /// Takes in the key asked for.
+    fn insert(&mut self, access: &Access);
+}
+
+/// A cache of keys around one plain policy.
+#[derive(Debug)]
+pub struct ReferenceCache<P: ?Sized> {
+    weights: HashMap<Key, u64>,
+    used: u64,
+    capacity: u64,
+    policy: Box<P>,
+}
+
+impl<P: ReferencePolicy + ?Sized> ReferenceCache<P> {
+    /// An empty cache of this weight.
+    pub fn new(policy: Box<P>, capacity: u64) -> Self {
+        Self {
+            weights: HashMap::new(),
+            used: 0,
+            capacity,
+            policy,
+        }
+    }
+
+    /// Serves one request, and shows `evicted` each victim.
+    pub fn request(&mut self, access: &Access, evicted: &mut dyn FnMut(Key)) -> Outcome {
+        if self.weights.contains_key(&access.key) {
+            self.policy.hit(access);
+            return Outcome::Hit;
+        }
+        if access.weight > self.capacity || !self.policy.admits(access) {
+            return Outcome::Bypass;
+        }
+        self.policy.miss(access);
+        while self.used + access.weight > self.capacity {
+            let victim = self
+                .policy
+                .evict()
+                .expect("a cache without room has a victim");
+            let weight = self.weights.remove(&victim).expect("victims are resident");
+            self.used -= weight;
+            evicted(victim);
+        }
+        self.policy.insert(access);
+        self.weights.insert(access.key, access.weight);
+        self.used += access.weight;
+        Outcome::Miss
+    }
+}
