@@ -7,5 +7,6 @@ pub mod keys;
 pub mod output;
 pub mod reference;
 pub mod simulate;
+pub mod subject;
 pub mod trace;
 pub mod workloads;

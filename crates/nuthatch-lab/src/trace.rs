@@ -17,6 +17,7 @@ pub use ctr::{CtrReader, read_ctr, write_ctr};
 pub use oracle_general::read_oracle_general;
 pub use synthetic::Synthetic;
 
+use crate::reference::NEVER;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -25,6 +26,7 @@ use std::hash::Hash;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// The first four bytes of a zstd frame.
@@ -111,6 +113,7 @@ pub struct Trace {
     requests: Vec<Request>,
     keys: u64,
     bytes: u64,
+    next_uses: OnceLock<Box<[u64]>>,
 }
 
 impl Trace {
@@ -137,6 +140,7 @@ impl Trace {
             requests,
             keys,
             bytes: sizes.iter().sum(),
+            next_uses: OnceLock::new(),
         }
     }
 
@@ -148,6 +152,20 @@ impl Trace {
     /// The requests, in order.
     pub fn requests(&self) -> &[Request] {
         &self.requests
+    }
+
+    /// For each request the position of the next one for the same key, or [`NEVER`]. Found out
+    /// once, when it is first asked for.
+    pub fn next_uses(&self) -> &[u64] {
+        self.next_uses.get_or_init(|| {
+            let mut uses = vec![NEVER; self.keys as usize];
+            let mut next_uses = vec![NEVER; self.requests.len()].into_boxed_slice();
+            for (index, request) in self.requests.iter().enumerate().rev() {
+                let next = std::mem::replace(&mut uses[request.key as usize], index as u64);
+                next_uses[index] = next;
+            }
+            next_uses
+        })
     }
 
     /// Unique keys.
@@ -463,6 +481,15 @@ mod tests {
             (2, 16, true)
         );
         assert!(!Trace::new("t", vec![request(0, 1)]).has_sizes());
+    }
+
+    #[test]
+    fn each_request_knows_the_next_one_for_its_key() {
+        let requests = read_lirs(&b"5\n6\n5\n7\n5\n"[..]).unwrap();
+        assert_eq!(
+            Trace::new("t", requests).next_uses(),
+            [2, NEVER, 4, NEVER, NEVER]
+        );
     }
 
     #[test]

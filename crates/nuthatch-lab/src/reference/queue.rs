@@ -61,11 +61,6 @@ impl Queue {
         self.order.range(ticket + 1..).next().map(|(_, &key)| key)
     }
 
-    /// Members from the back to the front.
-    pub(super) fn iter_back(&self) -> impl Iterator<Item = Key> + '_ {
-        self.order.values().rev().copied()
-    }
-
     pub(super) fn contains(&self, key: Key) -> bool {
         self.members.contains_key(&key)
     }

@@ -52,6 +52,10 @@ impl<R: Copy + Ord> Ranked<R> {
         self.ranks[&key].0
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ranks.len()
+    }
+
     /// Takes out the key with the lowest rank.
     pub(super) fn pop_first(&mut self) -> Option<(Key, R)> {
         let ((rank, _), key) = self.order.pop_first()?;

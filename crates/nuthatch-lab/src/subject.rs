@@ -1,0 +1,208 @@
+//! What can be simulated: the product's policies, their plain references, and policies that the
+//! product does not ship but that are worth comparing with.
+//!
+//! The product's go by their own names (`lru`, `clock:2`), a reference by that name behind
+//! `reference:`, the others by the names of [`Unshipped`].
+
+use crate::reference::{
+    Access, Belady, BeladySize, Clock, Clock2qPlus, Dlfu, Fifo, Gdsf, Lfu, Lru, Lru2, Mq, Random,
+    ReferenceCache, ReferencePolicy, SampledLru, Sieve, Slru,
+};
+use crate::simulate::{Bound, Simulator, Tally};
+use crate::trace::Trace;
+use nuthatch::Policy;
+use nuthatch::policy::PolicyError;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The seed of all random choices, so that a simulation can be repeated.
+const SEED: u64 = 0x5EED;
+
+/// The prefix that asks for the reference of a policy.
+const REFERENCE: &str = "reference:";
+
+/// A policy that the product does not ship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unshipped {
+    /// Knows the future: the floor that no policy gets below.
+    Belady,
+    /// Evicts any entry: what a policy has to beat.
+    Random,
+    /// Evicts by the second-last use.
+    Lru2,
+    /// LRU queues by the logarithm of an entry's uses.
+    Mq,
+    /// S3-FIFO with a correlation window.
+    Clock2qPlus,
+}
+
+impl Unshipped {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Belady,
+        Self::Random,
+        Self::Lru2,
+        Self::Mq,
+        Self::Clock2qPlus,
+    ];
+
+    /// The name that the command line knows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Belady => "belady",
+            Self::Random => "random",
+            Self::Lru2 => "lru_2",
+            Self::Mq => "mq",
+            Self::Clock2qPlus => "clock2q_plus",
+        }
+    }
+
+    fn build(self, bound: Bound, capacity: u64) -> Box<dyn ReferencePolicy> {
+        match (self, bound) {
+            (Self::Belady, Bound::Entries) => Box::new(Belady::default()),
+            (Self::Belady, Bound::Bytes) => Box::new(BeladySize::default()),
+            (Self::Random, _) => Box::new(Random::new(SEED)),
+            (Self::Lru2, _) => Box::new(Lru2::default()),
+            (Self::Mq, _) => Box::new(Mq::new(capacity)),
+            (Self::Clock2qPlus, _) => {
+                let (small, ghosts) = (capacity / 10, share(capacity, 0.9));
+                Box::new(Clock2qPlus::new(capacity, small, ghosts))
+            }
+        }
+    }
+}
+
+/// A part of the capacity, rounded down.
+fn share(capacity: u64, part: f64) -> u64 {
+    (capacity as f64 * part) as u64
+}
+
+/// The plain counterpart of one of the product's policies, if it has one.
+fn reference(policy: &Policy, capacity: u64) -> Option<Box<dyn ReferencePolicy>> {
+    Some(match *policy {
+        Policy::Fifo => Box::new(Fifo::default()),
+        Policy::Clock { bits } => Box::new(Clock::new(bits.max())),
+        Policy::Lru => Box::new(Lru::default()),
+        Policy::Slru { protected } => Box::new(Slru::new(protected.of(capacity))),
+        Policy::Lfu => Box::new(Lfu::default()),
+        Policy::Dlfu { weight } => Box::new(Dlfu::new(weight.get())),
+        Policy::Sieve => Box::new(Sieve::default()),
+        Policy::Gdsf => Box::new(Gdsf::default()),
+        Policy::SampledLru { samples } => Box::new(SampledLru::new(samples.get(), SEED)),
+        _ => return None,
+    })
+}
+
+/// A policy to simulate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// The product's own code.
+    Product(Policy),
+    /// The plain reference of one of the product's policies.
+    Reference(Policy),
+    /// A policy that the product does not ship.
+    Unshipped(Unshipped),
+}
+
+/// A text that names nothing to simulate.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SubjectError {
+    /// It names no policy of the product, or one with wrong parameters.
+    #[error("{0}; and belady, random, lru_2, mq, clock2q_plus; and reference:POLICY")]
+    Policy(#[from] PolicyError),
+    /// The product's policy has no reference.
+    #[error("policy {0} has no reference")]
+    NoReference(String),
+}
+
+impl FromStr for Subject {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        if let Some(unshipped) = Unshipped::ALL.into_iter().find(|each| each.name() == text) {
+            return Ok(Self::Unshipped(unshipped));
+        }
+        let Some(name) = text.strip_prefix(REFERENCE) else {
+            return Ok(Self::Product(text.parse()?));
+        };
+        let policy: Policy = name.parse()?;
+        match reference(&policy, 1) {
+            Some(_) => Ok(Self::Reference(policy)),
+            None => Err(SubjectError::NoReference(name.to_owned())),
+        }
+    }
+}
+
+impl Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Product(policy) => Display::fmt(policy, f),
+            Self::Reference(policy) => write!(f, "{REFERENCE}{policy}"),
+            Self::Unshipped(unshipped) => f.write_str(unshipped.name()),
+        }
+    }
+}
+
+impl Subject {
+    /// Every policy of the product with its default parameters, and every other one.
+    pub fn all() -> Vec<Self> {
+        let parse = |name: &str| name.parse().expect("a listed policy's name parses");
+        let product = Policy::built_in()
+            .iter()
+            .map(|info| Self::Product(parse(info.name)));
+        product.chain(Unshipped::ALL.map(Self::Unshipped)).collect()
+    }
+
+    /// Replays a trace through a cache of `capacity` entries or bytes.
+    pub fn replay(&self, trace: &Trace, bound: Bound, capacity: u64) -> Tally {
+        match self {
+            Self::Product(policy) => {
+                let mut simulator = product(policy, trace, bound, capacity);
+                for request in trace.requests() {
+                    simulator.request(request.key, request.size);
+                }
+                simulator.tally()
+            }
+            Self::Reference(policy) => {
+                let policy = reference(policy, capacity).expect("parsing made sure of it");
+                replay_reference(policy, trace, bound, capacity)
+            }
+            Self::Unshipped(unshipped) => {
+                replay_reference(unshipped.build(bound, capacity), trace, bound, capacity)
+            }
+        }
+    }
+}
+
+/// A simulator around one of the product's policies.
+fn product(policy: &Policy, trace: &Trace, bound: Bound, capacity: u64) -> Simulator {
+    let slots = match bound {
+        Bound::Entries => capacity,
+        Bound::Bytes => capacity / (trace.bytes() / trace.keys().max(1)).max(1),
+    };
+    let mut built = policy.build(capacity, 1, slots as usize, SEED);
+    let policy = built.pop().expect("one shard has one policy");
+    Simulator::new(Box::new(policy), bound, capacity)
+}
+
+fn replay_reference(
+    policy: Box<dyn ReferencePolicy>,
+    trace: &Trace,
+    bound: Bound,
+    capacity: u64,
+) -> Tally {
+    let mut cache = ReferenceCache::new(policy, capacity);
+    let mut tally = Tally::default();
+    for ((time, request), &next_use) in (0..).zip(trace.requests()).zip(trace.next_uses()) {
+        let weight = u64::from(bound.weight(request.size));
+        let access = Access {
+            key: request.key,
+            weight,
+            time,
+            next_use,
+        };
+        tally.count(request.size, cache.request(&access, &mut |_| {}));
+    }
+    tally
+}
