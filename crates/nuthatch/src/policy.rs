@@ -18,6 +18,7 @@
 //! follows it to a new id when its value is replaced; and it leaves by `evict` or by
 //! [`remove`](EvictionPolicy::remove) (invalidated, expired, pinned).
 
+mod adaptive;
 mod clock;
 mod dlfu;
 mod fifo;

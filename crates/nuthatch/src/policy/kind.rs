@@ -17,7 +17,7 @@
 use super::parameter::Parameter;
 use super::{
     Blend, CounterBits, Entries, EntryId, EvictionPolicy, HitMode, HitSampler, ParameterError,
-    SampleSize, Share, clock, dlfu, fifo, gdsf, lfu, lru, sampled_lru, sieve, slru,
+    SampleSize, Share, adaptive, clock, dlfu, fifo, gdsf, lfu, lru, sampled_lru, sieve, slru,
 };
 use std::fmt::{self, Debug, Display};
 use std::str::FromStr;
@@ -351,6 +351,9 @@ macro_rules! policies {
 }
 
 policies! {
+    /// Two queues whose shares adapt to the requests by miniature simulation.
+    default: Default => adaptive::Adaptive, |setups| adaptive::build(setups);
+
     /// Evicts the entry inserted first, used or not.
     fifo: Fifo => fifo::Fifo, |setups| each(setups, |_| fifo::Fifo::new());
 
