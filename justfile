@@ -23,6 +23,14 @@ bench out="target/report":
 loom:
     RUSTFLAGS="--cfg loom" cargo test --package nuthatch --lib --release --target-dir target/loom model
 
+# Feeds each fuzz target, or those named, new inputs for so many seconds.
+fuzz seconds="300" *targets="":
+    scripts/fuzz {{seconds}} {{targets}}
+
+# As `fuzz`, under AddressSanitizer. Needs a nightly toolchain.
+fuzz-asan seconds="300" *targets="":
+    SANITIZER=address scripts/fuzz {{seconds}} {{targets}}
+
 # The library's tests under AddressSanitizer: use after free, leaks. Needs a nightly toolchain.
 asan:
     RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --package nuthatch --all-features \
