@@ -39,6 +39,13 @@ unsafe impl Zeroed for AtomicU64 {}
 // value into it drops that value.
 unsafe impl<T> Zeroed for std::cell::UnsafeCell<std::mem::MaybeUninit<T>> {}
 
+/// A zeroed slice on the heap. O(1) time where the system hands out zeroed pages lazily.
+pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
+    let slice = Box::<[T]>::new_zeroed_slice(len);
+    // SAFETY: an implementor of `Zeroed` is valid when zeroed.
+    unsafe { slice.assume_init() }
+}
+
 /// A growable array whose elements never move; see the module's text.
 pub(crate) struct SlotVec<T> {
     /// Number of slots that may be addressed; only grows. Relaxed everywhere: an index reaches
@@ -69,6 +76,11 @@ impl<T: Zeroed> SlotVec<T> {
         }
     }
 
+    /// The length of the first chunk.
+    pub(crate) fn first_slots(&self) -> usize {
+        self.first_slots as usize
+    }
+
     /// Number of slots allocated so far.
     pub(crate) fn slots(&self) -> usize {
         self.slots.load(Ordering::Relaxed) as usize
@@ -86,7 +98,10 @@ impl<T: Zeroed> SlotVec<T> {
             slots.max(1 << self.first_bits)
         };
         let (chunk, offset) = self.locate(start);
-        assert!(offset == 0 && chunk < CHUNKS, "an array of 2^30 slots is full");
+        assert!(
+            offset == 0 && chunk < CHUNKS,
+            "an array of 2^30 slots is full"
+        );
         let len = self.chunk_len(chunk);
         let layout = Self::layout(len);
         let ptr = if layout.size() == 0 {
@@ -127,7 +142,10 @@ impl<T: Zeroed> SlotVec<T> {
         // Acquire: pairs with the Release in `grow`.
         let ptr = self.chunks[chunk].load(Ordering::Acquire);
         assert!(!ptr.is_null(), "index out of bounds");
-        debug_assert!(offset < self.chunk_len(chunk), "index in the gap after the first chunk");
+        debug_assert!(
+            offset < self.chunk_len(chunk),
+            "index in the gap after the first chunk"
+        );
         // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; `offset` is
         // below the chunk's length because `locate` maps only a chunk's own range to it (for chunk
         // 0, whose tail may be short, callers use only indices that `grow` has announced).
@@ -145,7 +163,6 @@ impl<T: Zeroed> SlotVec<T> {
         let chunk = 1 + 2 * (top - self.first_bits) + half;
         (chunk as usize, (index - start) as usize)
     }
-
 }
 
 impl<T> SlotVec<T> {
@@ -200,10 +217,15 @@ mod tests {
             }
             for &index in &indices {
                 assert_eq!(array.get(index).load(Ordering::Relaxed), 0, "zeroed");
-                array.get(index).store(u64::from(index) + 1, Ordering::Relaxed);
+                array
+                    .get(index)
+                    .store(u64::from(index) + 1, Ordering::Relaxed);
             }
             for &index in &indices {
-                assert_eq!(array.get(index).load(Ordering::Relaxed), u64::from(index) + 1);
+                assert_eq!(
+                    array.get(index).load(Ordering::Relaxed),
+                    u64::from(index) + 1
+                );
             }
         }
     }

@@ -11,14 +11,14 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p nuthatch --release --lib model`.
 
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Condvar, Mutex};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::{sync::atomic, thread, thread_local};
 
 #[cfg(loom)]
 pub(crate) use loom::{sync::atomic, thread, thread_local};
 #[cfg(loom)]
-pub(crate) use modelled::{Condvar, Mutex};
+pub(crate) use modelled::{Condvar, Mutex, MutexGuard};
 
 /// A cell whose content is reached through raw pointers within a closure, which is what lets loom
 /// watch each access begin and end.

@@ -81,7 +81,10 @@ impl Links {
     /// # Panics
     /// If more than 15 lists are asked for.
     pub fn new(lists: usize) -> Self {
-        assert!(lists <= NO_LIST as usize, "at most 15 lists share their nodes");
+        assert!(
+            lists <= NO_LIST as usize,
+            "at most 15 lists share their nodes"
+        );
         Self {
             nodes: Vec::new(),
             lists: vec![EMPTY; lists],
@@ -135,7 +138,10 @@ impl Links {
     /// Appends `id`, which must be in no list, to `list`.
     pub fn push_back(&mut self, list: u8, id: EntryId) {
         self.reserve(id as usize + 1);
-        debug_assert!(self.list_of(id).is_none(), "entry {id} is in a list already");
+        debug_assert!(
+            self.list_of(id).is_none(),
+            "entry {id} is in a list already"
+        );
         let ends = &mut self.lists[list as usize];
         let old = std::mem::replace(&mut ends.back, id);
         ends.len += 1;
@@ -162,7 +168,10 @@ impl Links {
     /// If `at` is in no list.
     pub fn insert_before(&mut self, at: EntryId, id: EntryId) {
         self.reserve(id as usize + 1);
-        debug_assert!(self.list_of(id).is_none(), "entry {id} is in a list already");
+        debug_assert!(
+            self.list_of(id).is_none(),
+            "entry {id} is in a list already"
+        );
         let list = self.list_of(at).expect("`at` is in a list");
         let node = self.nodes[at as usize];
         let prev = node.prev();
@@ -259,7 +268,11 @@ impl Links {
             assert_eq!(self.len(list), len, "list {list} knows its length");
             linked += len;
         }
-        let marked = self.nodes.iter().filter(|node| node.list() != NO_LIST).count();
+        let marked = self
+            .nodes
+            .iter()
+            .filter(|node| node.list() != NO_LIST)
+            .count();
         assert_eq!(linked, marked, "every linked entry is reachable");
     }
 

@@ -1,0 +1,570 @@
+//! The face of the cache: every feature, over either engine.
+
+use crate::DefaultHashBuilder;
+use crate::builder::{BuildError, CacheBuilder};
+use crate::engine::{Engine, LockFree, Locked};
+use crate::policy::Policy;
+use crate::removal::Insertion;
+use crate::shard::Guarded;
+use crate::stats::StatsSnapshot;
+use crate::store::Expect;
+use crate::sweeper::Sweeper;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A bounded concurrent cache. Cheap to clone: clones are handles of one cache.
+///
+/// Guarantees, on either engine:
+/// - after a write returns, indeed at any instant, the total weight is at most the capacity; and
+///   nothing is evicted while everything fits, for shards borrow from each other;
+/// - operations on one key are linearizable;
+/// - an expired entry is never returned;
+/// - every removed entry is dropped exactly once, and a listener hears of it exactly once, with no
+///   lock held;
+/// - nothing of the user's runs under a lock but `Hash` and `Eq` of keys and a policy of their own.
+///
+/// A removed entry's key and value are dropped when no reader can look at them any more: at latest
+/// when as many further entries have left the same shard as it lets gather (a sixteenth of it, at
+/// most 256), or at [`maintain`](Self::maintain).
+///
+/// ```
+/// use nuthatch::Cache;
+/// let cache: Cache<String, u64> = Cache::new(100);
+/// cache.insert("nut".to_owned(), 7);
+/// assert_eq!(cache.get("nut"), Some(7));
+/// assert_eq!(cache.remove("nut"), Some(7));
+/// assert_eq!(cache.get("nut"), None);
+/// ```
+pub struct Cache<K, V, S = DefaultHashBuilder> {
+    inner: Arc<Inner<K, V, S>>,
+    /// Ends the background sweeper with the last handle.
+    sweeper: Option<Arc<Sweeper>>,
+}
+
+pub(crate) struct Inner<K, V, S> {
+    pub(crate) store: AnyStore<K, V, S>,
+    policy: Policy,
+    pub(crate) refresh_after: Option<Duration>,
+}
+
+pub(crate) enum AnyStore<K, V, S> {
+    LockFree(LockFree<K, V, S>),
+    Locked(Locked<K, V, S>),
+}
+
+/// Calls a method of whichever engine it is.
+macro_rules! on_engine {
+    ($cache:expr, $store:ident => $call:expr) => {
+        $crate::cache::on_store!($cache.inner, $store => $call)
+    };
+}
+macro_rules! on_store {
+    ($inner:expr, $store:ident => $call:expr) => {
+        match &$inner.store {
+            $crate::cache::AnyStore::LockFree($store) => $call,
+            $crate::cache::AnyStore::Locked($store) => $call,
+        }
+    };
+}
+pub(crate) use on_store;
+
+impl<K, V, S> Inner<K, V, S>
+where
+    K: Hash + Eq + Send + Sync,
+    V: Send + Sync,
+    S: BuildHasher,
+{
+    fn maintain(&self) {
+        on_store!(self, store => store.maintain());
+    }
+}
+
+/// What [`Cache::compute`] shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compute<V> {
+    /// Leave everything as it is.
+    Keep,
+    /// Insert or replace.
+    Put(V),
+    /// Remove.
+    Remove,
+}
+
+/// A live entry that can be looked at without cloning it. It stays readable, and its memory in
+/// place, while the guard lives, even if it is removed or replaced meanwhile; it blocks nobody. To
+/// be held for moments: the entry's memory is not reused meanwhile.
+pub struct EntryRef<'a, K, V>(Guarded<'a, K, V>);
+
+impl<K, V> EntryRef<'_, K, V> {
+    /// The key.
+    pub fn key(&self) -> &K {
+        &self.0.entry().key
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &V {
+        &self.0.entry().value
+    }
+}
+
+impl<K, V> Deref for EntryRef<'_, K, V> {
+    type Target = V;
+
+    #[inline]
+    fn deref(&self) -> &V {
+        self.value()
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for EntryRef<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EntryRef")
+            .field(self.key())
+            .field(self.value())
+            .finish()
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// A cache of up to `capacity` entries, all else by default.
+    ///
+    /// # Panics
+    /// If `capacity` is 0; [`builder`](Self::builder) reports that as an error.
+    pub fn new(capacity: u64) -> Self {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The builder, where all options are.
+    pub fn builder() -> CacheBuilder<K, V> {
+        CacheBuilder::new()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    pub(crate) fn over(
+        store: AnyStore<K, V, S>,
+        policy: Policy,
+        refresh_after: Option<Duration>,
+        sweep_period: Option<Duration>,
+    ) -> Result<Self, BuildError> {
+        let mut cache = Self {
+            inner: Arc::new(Inner {
+                store,
+                policy,
+                refresh_after,
+            }),
+            sweeper: None,
+        };
+        if let Some(period) = sweep_period {
+            let swept = Arc::downgrade(&cache.inner);
+            let sweeper = Sweeper::start(period, move || match swept.upgrade() {
+                Some(inner) => {
+                    inner.maintain();
+                    true
+                }
+                None => false,
+            });
+            let sweeper = sweeper.map_err(|error| BuildError::NoThread {
+                reason: error.to_string(),
+            })?;
+            cache.sweeper = Some(Arc::new(sweeper));
+        }
+        Ok(cache)
+    }
+
+    // ---- reads ----------------------------------------------------------------------------
+
+    /// The value of `key`, cloned. Counts as a hit or a miss.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        on_engine!(self, store => store.read(key, true, |entry| entry.value.clone()))
+    }
+
+    /// The entry of `key`, without cloning it. Counts as a hit or a miss.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// let cache: Cache<u64, String> = Cache::new(100);
+    /// cache.insert(1, "nut".to_owned());
+    /// let entry = cache.get_ref(&1).unwrap();
+    /// cache.remove(&1); // blocks nobody, and the guard still reads
+    /// assert_eq!(entry.value(), "nut");
+    /// ```
+    #[inline]
+    pub fn get_ref<Q>(&self, key: &Q) -> Option<EntryRef<'_, K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.guard(key, true)).map(EntryRef)
+    }
+
+    /// Passes the value of `key` to `look`, without cloning it. Counts as a hit or a miss.
+    #[inline]
+    pub fn with<Q, R>(&self, key: &Q, look: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.read(key, true, |entry| look(&entry.value)))
+    }
+
+    /// The value of `key`, cloned, unseen by policy, expiry and statistics.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        on_engine!(self, store => store.read(key, false, |entry| entry.value.clone()))
+    }
+
+    /// Whether `key` is live, unseen by policy, expiry and statistics.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.read(key, false, |_| ())).is_some()
+    }
+
+    /// The values of many keys, in their order. Their memory is asked for all at once, so this is
+    /// faster than one `get` after the other where the cache is larger than the processor's.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'q,
+        V: Clone,
+    {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        on_engine!(self, store => store.read_many(&keys, |entry| entry.value.clone()))
+    }
+
+    /// The live entries, in no order, unseen by policy and statistics. Weakly consistent: an entry
+    /// that is there from before the first step to after the last is seen exactly once; one that
+    /// comes, goes or changes meanwhile may be seen, once at most.
+    pub fn iter(&self) -> Iter<'_, K, V, S> {
+        Iter {
+            cache: self,
+            shard: 0,
+            from: Some(0),
+            found: Vec::new(),
+        }
+    }
+
+    // ---- writes ---------------------------------------------------------------------------
+
+    /// Inserts or replaces, and evicts what there is no room for.
+    pub fn insert(&self, key: K, value: V) -> Insertion {
+        on_engine!(self, store => store.put(key, value, None))
+    }
+
+    /// Inserts or replaces, with a time to live of its own that goes before the cache's (time to
+    /// idle still applies). Zero: it is expired at once.
+    pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Insertion {
+        on_engine!(self, store => store.put(key, value, Some(time_to_live)))
+    }
+
+    /// Inserts or replaces many entries, one after the other.
+    pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+
+    /// Inserts unless the key is live; then gives the entry back.
+    ///
+    /// # Errors
+    /// The entry that was not inserted.
+    pub fn insert_if_absent(&self, key: K, value: V) -> Result<Insertion, (K, V)> {
+        on_engine!(self, store => store.upsert(key, value, None, Expect::Absent))
+    }
+
+    /// Removes `key` and returns its value, cloned.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        on_engine!(self, store => store.remove(key, |entry| entry.value.clone()))
+    }
+
+    /// Removes `key`. Returns whether it was live.
+    pub fn invalidate<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.remove_entry(key, None))
+    }
+
+    /// Removes `key` if `condition` accepts its entry, and returns its value, cloned. Atomic: the
+    /// entry removed is the one accepted; `condition` is asked again if it changed meanwhile.
+    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        on_engine!(self, store => store.remove_if(
+            key,
+            |entry| condition(&entry.key, &entry.value),
+            |entry| entry.value.clone(),
+        ))
+    }
+
+    /// Reads, decides and writes as one atomic step. `decide` gets the live value, if any; it runs
+    /// without a lock and is asked again if the entry changed before its decision could be carried
+    /// out, so it must not count on being called once. Returns the value that is there afterwards.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Compute};
+    /// let cache: Cache<&str, u64> = Cache::new(100);
+    /// for _ in 0..3 {
+    ///     cache.compute("nuts", |count| Compute::Put(count.copied().unwrap_or(0) + 1));
+    /// }
+    /// assert_eq!(cache.get("nuts"), Some(3));
+    /// ```
+    pub fn compute(&self, key: K, mut decide: impl FnMut(Option<&V>) -> Compute<V>) -> Option<V>
+    where
+        V: Clone,
+    {
+        let mut key = key;
+        loop {
+            let found = on_engine!(self, store => store.guard(&key, false));
+            let decision = decide(found.as_ref().map(|guard| &guard.entry().value));
+            let expect = found
+                .as_ref()
+                .map_or(Expect::Absent, |guard| Expect::Entry(guard.id()));
+            match decision {
+                Compute::Keep => return found.map(|guard| guard.entry().value.clone()),
+                Compute::Put(value) => {
+                    let result = value.clone();
+                    let put = on_engine!(self, store => store.upsert(key, value, None, expect));
+                    match put {
+                        Ok(insertion) => return insertion.is_admitted().then_some(result),
+                        Err((back, _)) => key = back,
+                    }
+                }
+                Compute::Remove => {
+                    let Some(guard) = found else { return None };
+                    if on_engine!(self, store => store.remove_entry(&key, Some(guard.id()))) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes every entry that `keep` turns down. `keep` runs without a lock.
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        for entry in self.iter() {
+            if !keep(entry.key(), entry.value()) {
+                on_engine!(self, store => store.remove_entry(entry.key(), Some(entry.0.id())));
+            }
+        }
+    }
+
+    /// Makes all entries invisible at once. How long that takes depends on the number of shards and
+    /// the size of their tables, not on keys and values; those leave with later writes or with
+    /// [`maintain`](Self::maintain).
+    pub fn invalidate_all(&self) {
+        on_engine!(self, store => store.doom_all());
+    }
+
+    /// Removes all entries and drops them before it returns, but for those that readers look at.
+    pub fn clear(&self) {
+        self.invalidate_all();
+        self.maintain();
+    }
+
+    /// Keeps `key` from eviction until it is unpinned, removed or expires. Its weight still counts.
+    /// Returns whether it is live.
+    pub fn pin<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.set_pinned(key, true))
+    }
+
+    /// Lets `key` be evicted again. Returns whether it is live.
+    pub fn unpin<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.set_pinned(key, false))
+    }
+
+    // ---- the whole ------------------------------------------------------------------------
+
+    /// Changes the bound; what is then too much is evicted before this returns.
+    ///
+    /// # Errors
+    /// [`BuildError::ZeroCapacity`].
+    pub fn resize(&self, capacity: u64) -> Result<(), BuildError> {
+        if capacity == 0 {
+            return Err(BuildError::ZeroCapacity);
+        }
+        on_engine!(self, store => store.resize(capacity));
+        Ok(())
+    }
+
+    /// Clears away what is expired or invalidated, and drops removed entries that nobody looks at.
+    /// Writes do this bit by bit; call it to have it done now.
+    pub fn maintain(&self) {
+        self.inner.maintain();
+    }
+
+    /// Entries, including expired ones that were not cleared away yet.
+    pub fn len(&self) -> u64 {
+        on_engine!(self, store => store.entries())
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Weight of all entries; their number, unless a weigher was given.
+    pub fn weight(&self) -> u64 {
+        on_engine!(self, store => store.total_weight())
+    }
+
+    /// The bound on the weight.
+    pub fn capacity(&self) -> u64 {
+        on_engine!(self, store => store.bound_capacity())
+    }
+
+    /// The number of independently locked parts.
+    pub fn shards(&self) -> usize {
+        on_engine!(self, store => store.shards())
+    }
+
+    /// The policy that the cache was built with.
+    pub fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    /// The engine that the cache runs on.
+    pub fn engine(&self) -> Engine {
+        match self.inner.store {
+            AnyStore::LockFree(_) => Engine::LockFree,
+            AnyStore::Locked(_) => Engine::Locked,
+        }
+    }
+
+    /// What was counted so far; all zero if statistics are off.
+    pub fn stats(&self) -> StatsSnapshot {
+        on_engine!(self, store => store.stats.snapshot(
+            store.entries(),
+            store.total_weight(),
+            store.bound_capacity(),
+        ))
+    }
+
+    /// Recounts everything from scratch, with all shards locked. For tests.
+    ///
+    /// # Panics
+    /// If an invariant does not hold.
+    pub fn validate(&self) {
+        on_engine!(self, store => store.validate());
+    }
+}
+
+impl<K, V, S> Clone for Cache<K, V, S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            sweeper: self.sweeper.clone(),
+        }
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store: &dyn fmt::Debug = on_engine!(self, store => store);
+        f.debug_struct("Cache")
+            .field("policy", &self.inner.policy)
+            .field("store", store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, K, V, S> IntoIterator for &'a Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = EntryRef<'a, K, V>;
+    type IntoIter = Iter<'a, K, V, S>;
+
+    fn into_iter(self) -> Iter<'a, K, V, S> {
+        self.iter()
+    }
+}
+
+/// The iterator of [`Cache::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, K, V, S = DefaultHashBuilder> {
+    cache: &'a Cache<K, V, S>,
+    shard: usize,
+    /// Where to go on in the shard; `None` at its end.
+    from: Option<u32>,
+    found: Vec<Guarded<'a, K, V>>,
+}
+
+impl<'a, K, V, S> Iterator for Iter<'a, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = EntryRef<'a, K, V>;
+
+    fn next(&mut self) -> Option<EntryRef<'a, K, V>> {
+        loop {
+            if let Some(guard) = self.found.pop() {
+                return Some(EntryRef(guard));
+            }
+            match self.from {
+                Some(from) => {
+                    let cache = self.cache;
+                    self.from = on_engine!(cache, store => {
+                        store.guard_from(self.shard, from, &mut self.found)
+                    });
+                }
+                None if self.shard + 1 < self.cache.shards() => {
+                    self.shard += 1;
+                    self.from = Some(0);
+                }
+                None => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! When entries expire: the builder's settings turned into deadlines.
+//!
+//! An entry has one deadline. Time to live and a per-entry duration fix it when the value is
+//! written; time to idle and a per-entry duration after reads move it. A deadline that reads move
+//! is kept within a limit, the end of the time to live.
+
+use crate::expiry::{Expiry, Jitter, deadline_ns};
+use crate::shard::EntryTimes;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A read moves the deadline only if it moves by at least this part of the time to idle, so that a
+/// hot entry is not written by every hit. An entry may expire that much early.
+const IDLE_PARTS: u32 = 1024;
+
+/// See the module's text.
+pub(crate) struct Expiration<K, V> {
+    time_to_live: Option<Duration>,
+    time_to_idle: Option<Duration>,
+    per_entry: Option<Box<dyn Expiry<K, V>>>,
+    jitter: Jitter,
+    keep_written: bool,
+    /// Whether any entry may have a deadline, so that writes have to look at the clock.
+    in_use: AtomicBool,
+}
+
+impl<K, V> Expiration<K, V> {
+    pub(crate) fn new(
+        time_to_live: Option<Duration>,
+        time_to_idle: Option<Duration>,
+        per_entry: Option<Box<dyn Expiry<K, V>>>,
+        jitter: Jitter,
+        keep_written: bool,
+    ) -> Self {
+        let in_use =
+            time_to_live.is_some() || time_to_idle.is_some() || per_entry.is_some() || keep_written;
+        Self {
+            time_to_live,
+            time_to_idle,
+            per_entry,
+            jitter,
+            keep_written,
+            in_use: AtomicBool::new(in_use),
+        }
+    }
+
+    /// Whether any entry may have a deadline.
+    #[inline]
+    pub(crate) fn is_in_use(&self) -> bool {
+        // Relaxed: an entry with the first deadline is not expired by any write that overlaps its
+        // own insertion.
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// An entry is about to get a deadline of its own.
+    pub(crate) fn start(&self) {
+        if !self.is_in_use() {
+            self.in_use.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a read may move a deadline.
+    #[inline]
+    pub(crate) fn moves_on_read(&self) -> bool {
+        self.time_to_idle.is_some() || self.per_entry.is_some()
+    }
+
+    /// The times of an entry that is written at `now_ns`. `time_to_live` is the caller's own and
+    /// goes before all settings. `remaining` is `None` for a new key, and else the time that the
+    /// replaced value had left, in nanoseconds.
+    pub(crate) fn after_write(
+        &self,
+        key: &K,
+        value: &V,
+        hash: u64,
+        now_ns: u64,
+        time_to_live: Option<Duration>,
+        remaining: Option<Option<u64>>,
+    ) -> EntryTimes {
+        if !self.is_in_use() {
+            return EntryTimes::default();
+        }
+        let own = match (&self.per_entry, remaining) {
+            _ if time_to_live.is_some() => None,
+            (None, _) => None,
+            (Some(expiry), None) => expiry.after_create(key, value),
+            (Some(expiry), Some(remaining)) => {
+                expiry.after_update(key, value, remaining.map(Duration::from_nanos))
+            }
+        };
+        let fixed = match time_to_live {
+            Some(given) => Some(given),
+            None => self
+                .time_to_live
+                .map(|duration| self.jitter.shorten(duration, hash ^ now_ns)),
+        };
+        let limit_ns = fixed.and_then(|duration| deadline_ns(now_ns, duration));
+        let idle_ns = self
+            .time_to_idle
+            .and_then(|duration| deadline_ns(now_ns, duration));
+        let own_ns = own.and_then(|duration| deadline_ns(now_ns, duration));
+        EntryTimes {
+            deadline_ns: [limit_ns, idle_ns, own_ns].into_iter().flatten().min(),
+            limit_ns,
+            written_ns: self.keep_written.then_some(now_ns),
+        }
+    }
+
+    /// The deadline that a read at `now_ns` gives, and how small a move is not worth a write.
+    /// `None` leaves the deadline alone.
+    #[inline]
+    pub(crate) fn after_read(
+        &self,
+        key: &K,
+        value: &V,
+        now_ns: u64,
+        current_ns: Option<u64>,
+    ) -> Option<(Option<u64>, u64)> {
+        if let Some(expiry) = &self.per_entry {
+            let remaining = current_ns.map(|ns| Duration::from_nanos(ns.saturating_sub(now_ns)));
+            let wanted = expiry.after_read(key, value, remaining);
+            if wanted != remaining {
+                return Some((wanted.and_then(|wanted| deadline_ns(now_ns, wanted)), 0));
+            }
+        }
+        let idle = self.time_to_idle?;
+        let slack_ns = u64::try_from((idle / IDLE_PARTS).as_nanos()).unwrap_or(u64::MAX);
+        Some((deadline_ns(now_ns, idle), slack_ns))
+    }
+}
+
+impl<K, V> fmt::Debug for Expiration<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expiration")
+            .field("time_to_live", &self.time_to_live)
+            .field("time_to_idle", &self.time_to_idle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,515 @@
+//! Hazard pointers: how a reader that takes no lock keeps what it looks at alive.
+//!
+//! A reader *protects* an address by writing it into a cell of its own thread's record, makes that
+//! write visible (the light barrier), and then checks that the address can still be reached. A
+//! writer *retires* an address by making it unreachable first; it may reuse the memory once a
+//! [`Snapshot`] that was begun after that holds no cell with the address in it. Either the
+//! snapshot sees the reader's cell, or the reader's check sees that the address is gone.
+//!
+//! ```text
+//!   reader                                writer
+//!   cell = address                        unlink address
+//!   light barrier                         stamp = domain.stamp()
+//!   still linked?  no: try again          ... later ...
+//!   use it                                snapshot(stamp): heavy barrier, read all cells
+//!   cell = 0                              address in no cell: reuse it
+//! ```
+//!
+//! Hazard pointers (Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects",
+//! IEEE TPDS 2004) rather than epochs, because a reader that the system has put to sleep in the
+//! middle of a read then holds back one entry, not all that are removed meanwhile: with a thousand
+//! threads on two cores there is always such a reader.
+//!
+//! The two barriers together must order the reader's store before its check and the writer's
+//! unlink before its look at the cells. On Linux the light one is free (it only keeps the compiler
+//! from reordering) and the heavy one is the `membarrier` system call, which runs a full barrier
+//! on every core that runs a thread of this process; elsewhere, and where that call is refused,
+//! both are sequentially consistent fences. A heavy barrier costs microseconds, so snapshots are
+//! shared: one serves all shards of all caches for whatever they retired before it began.
+#![expect(unsafe_code, reason = "records are shared by address and never freed")]
+
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+use std::marker::PhantomData;
+use std::ptr::null_mut;
+
+/// Pairs of cells in a record: how many protections one thread can hold before it needs another
+/// record.
+const PAIRS: usize = 7;
+
+/// Two cells: the table being probed, and the entry found in it.
+#[derive(Debug)]
+struct Pair {
+    table: AtomicUsize,
+    entry: AtomicUsize,
+}
+
+/// The cells of one thread. Records are never freed, only handed on; a new thread takes over the
+/// record of one that has ended.
+#[repr(align(128))]
+#[derive(Debug)]
+pub(crate) struct Record {
+    pairs: [Pair; PAIRS],
+    /// Bit i is set while pair i is free. Written only by the owner, hence never contended; an
+    /// atomic because the next owner may be another thread.
+    free: AtomicUsize,
+    owned: AtomicBool,
+    index: usize,
+    next: AtomicPtr<Record>,
+}
+
+/// All records, and the newest snapshot of their cells.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    head: AtomicPtr<Record>,
+    records: AtomicUsize,
+    /// How many snapshots have been begun.
+    begun: AtomicU64,
+    newest: Mutex<Snapshot>,
+}
+
+/// Every address that was protected at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    number: u64,
+    addresses: Vec<usize>,
+}
+
+impl Snapshot {
+    /// Whether some reader may still look at `address`.
+    pub(crate) fn protects(&self, address: usize) -> bool {
+        self.addresses.binary_search(&address).is_ok()
+    }
+}
+
+impl Domain {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(null_mut()),
+            records: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            newest: Mutex::new(Snapshot {
+                number: 0,
+                addresses: Vec::new(),
+            }),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(null_mut()),
+            records: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            newest: Mutex::new(Snapshot::default()),
+        }
+    }
+
+    /// A record that belongs to the caller until it calls [`Record::release`].
+    pub(crate) fn acquire(&self) -> &Record {
+        barrier::choose();
+        let mut next = self.head.load(Ordering::Acquire);
+        // SAFETY: records are leaked on creation, so a pointer from the list is valid for as long
+        // as the process (in a model: the domain) lives.
+        while let Some(record) = unsafe { next.as_ref() } {
+            // Acquire: pairs with the Release in `release`, which hands over the free mask.
+            if !record.owned.load(Ordering::Relaxed)
+                && record
+                    .owned
+                    .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return record;
+            }
+            next = record.next.load(Ordering::Relaxed);
+        }
+        let record = Box::into_raw(Box::new(Record {
+            pairs: std::array::from_fn(|_| Pair {
+                table: AtomicUsize::new(0),
+                entry: AtomicUsize::new(0),
+            }),
+            free: AtomicUsize::new((1 << PAIRS) - 1),
+            owned: AtomicBool::new(true),
+            index: self.records.fetch_add(1, Ordering::Relaxed),
+            next: AtomicPtr::new(null_mut()),
+        }));
+        // SAFETY: just made from a box, and leaked for good.
+        let shared = unsafe { &*record };
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            shared.next.store(head, Ordering::Relaxed);
+            // Release: publishes the record's contents to whoever walks the list.
+            match self.head.compare_exchange_weak(
+                head,
+                record,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return shared,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The stamp of what the caller has unlinked up to now: a snapshot with a higher number was
+    /// begun after it.
+    pub(crate) fn stamp(&self) -> u64 {
+        barrier::light();
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// A snapshot begun after `stamp` was taken: the newest if it serves, else a new one. Costs a
+    /// heavy barrier and a walk over all records in the second case.
+    pub(crate) fn snapshot(&self, stamp: u64) -> MutexGuard<'_, Snapshot> {
+        let mut snapshot = self.newest.lock();
+        if snapshot.number <= stamp {
+            self.take(&mut snapshot);
+        }
+        snapshot
+    }
+
+    fn take(&self, snapshot: &mut Snapshot) {
+        snapshot.number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        barrier::heavy();
+        snapshot.addresses.clear();
+        let mut next = self.head.load(Ordering::Acquire);
+        // SAFETY: as in `acquire`.
+        while let Some(record) = unsafe { next.as_ref() } {
+            for pair in &record.pairs {
+                // Acquire: pairs with the Release of the reader's next store to the cell, so that
+                // its use of what it protected before happens before the memory's reuse.
+                for cell in [&pair.table, &pair.entry] {
+                    let address = cell.load(Ordering::Acquire);
+                    if address != 0 {
+                        snapshot.addresses.push(address);
+                    }
+                }
+            }
+            next = record.next.load(Ordering::Relaxed);
+        }
+        snapshot.addresses.sort_unstable();
+    }
+}
+
+#[cfg(loom)]
+impl Drop for Domain {
+    fn drop(&mut self) {
+        let mut next = self.head.load(Ordering::Acquire);
+        while !next.is_null() {
+            // SAFETY: a model drops its domain last, so nobody uses a record any more; each came
+            // from a box.
+            let record = unsafe { Box::from_raw(next) };
+            next = record.next.load(Ordering::Relaxed);
+        }
+    }
+}
+
+impl Record {
+    /// Gives the record back. Cells that are still in use (a guard that was leaked) stay so.
+    pub(crate) fn release(&self) {
+        // Release: pairs with the Acquire in `Domain::acquire`.
+        self.owned.store(false, Ordering::Release);
+    }
+
+    /// Takes a pair of cells, if one is free. Owner only.
+    #[inline]
+    fn take(&self) -> Option<u32> {
+        let free = self.free.load(Ordering::Relaxed);
+        if free == 0 {
+            return None;
+        }
+        self.free.store(free & (free - 1), Ordering::Relaxed);
+        Some(free.trailing_zeros())
+    }
+
+    #[inline]
+    fn put(&self, pair: u32) {
+        let free = self.free.load(Ordering::Relaxed);
+        self.free.store(free | 1 << pair, Ordering::Relaxed);
+    }
+}
+
+/// A pair of cells in use: protects at most one table and one entry, until dropped. Stays on its
+/// thread.
+#[derive(Debug)]
+pub(crate) struct Protection<'d> {
+    record: &'d Record,
+    pair: u32,
+    /// Whether the whole record belongs to this protection, because the thread's own was full.
+    spare: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'d> Protection<'d> {
+    /// A protection from `record`, which the caller's thread owns; from a spare record of `domain`
+    /// if that has no cells left.
+    #[inline]
+    pub(crate) fn new(domain: &'d Domain, record: &'d Record) -> Self {
+        match record.take() {
+            Some(pair) => Self {
+                record,
+                pair,
+                spare: false,
+                not_send: PhantomData,
+            },
+            None => Self::spare(domain),
+        }
+    }
+
+    /// A protection with a record of its own.
+    #[cold]
+    fn spare(domain: &'d Domain) -> Self {
+        loop {
+            let record = domain.acquire();
+            // A record whose last owner leaked all its guards has no cell to give; it stays owned
+            // and is passed over from now on.
+            if let Some(pair) = record.take() {
+                return Self {
+                    record,
+                    pair,
+                    spare: true,
+                    not_send: PhantomData,
+                };
+            }
+        }
+    }
+
+    /// Protects the table at `address`. The caller must check, after this, that the table is still
+    /// the current one.
+    #[inline]
+    pub(crate) fn protect_table(&self, address: usize) {
+        self.pair().table.store(address, Ordering::Release);
+        barrier::light();
+    }
+
+    /// Protects the entry at `address`. The caller must check, after this, that the entry is still
+    /// linked.
+    #[inline]
+    pub(crate) fn protect_entry(&self, address: usize) {
+        // Release: pairs with the Acquire in `Domain::take`; it ends the use of the entry that the
+        // cell protected before.
+        self.pair().entry.store(address, Ordering::Release);
+        barrier::light();
+    }
+
+    /// Stops protecting the table (a guard that only needs its entry).
+    #[inline]
+    pub(crate) fn release_table(&self) {
+        self.pair().table.store(0, Ordering::Release);
+    }
+
+    /// The dense index of the record that this protection uses.
+    #[inline]
+    pub(crate) fn thread_index(&self) -> usize {
+        self.record.index
+    }
+
+    #[inline]
+    fn pair(&self) -> &Pair {
+        &self.record.pairs[self.pair as usize % PAIRS]
+    }
+}
+
+impl Drop for Protection<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let pair = self.pair();
+        // Release: pairs with the Acquire in `Domain::take`. The table's cell is left alone: what
+        // it holds at worst delays the end of one old table until this thread reads again.
+        pair.entry.store(0, Ordering::Release);
+        if self.spare {
+            pair.table.store(0, Ordering::Release);
+        }
+        self.record.put(self.pair);
+        if self.spare {
+            self.record.release();
+        }
+    }
+}
+
+#[cfg(not(loom))]
+pub(crate) use thread::{domain, protect, thread_index};
+
+/// The process-wide domain and each thread's record in it.
+#[cfg(not(loom))]
+mod thread {
+    use super::{Domain, Protection, Record};
+    use std::cell::Cell;
+
+    static DOMAIN: Domain = Domain::new();
+
+    thread_local! {
+        // Two variables, because one without a destructor is reached without a check.
+        static RECORD: Cell<Option<&'static Record>> = const { Cell::new(None) };
+        static RELEASE: Release = const { Release };
+    }
+
+    /// Gives the thread's record back when the thread ends.
+    struct Release;
+
+    impl Drop for Release {
+        fn drop(&mut self) {
+            if let Some(record) = RECORD.take() {
+                record.release();
+            }
+        }
+    }
+
+    /// The domain that all caches of the process share.
+    pub(crate) fn domain() -> &'static Domain {
+        &DOMAIN
+    }
+
+    /// Cells of the calling thread's record.
+    #[inline]
+    pub(crate) fn protect() -> Protection<'static> {
+        match RECORD.get() {
+            Some(record) => Protection::new(&DOMAIN, record),
+            None => protect_first(),
+        }
+    }
+
+    #[cold]
+    fn protect_first() -> Protection<'static> {
+        // While the thread ends, its destructors may still read caches: then the record must not
+        // be kept, for nobody would give it back.
+        if RELEASE.try_with(|_| ()).is_err() {
+            return Protection::spare(&DOMAIN);
+        }
+        let record = DOMAIN.acquire();
+        RECORD.set(Some(record));
+        Protection::new(&DOMAIN, record)
+    }
+
+    /// A small number that no other living thread has.
+    #[inline]
+    pub(crate) fn thread_index() -> usize {
+        match RECORD.get() {
+            Some(record) => record.index,
+            None => protect_first().thread_index(),
+        }
+    }
+}
+
+/// The two halves of the barrier between readers and writers.
+#[cfg(all(target_os = "linux", not(loom)))]
+mod barrier {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
+
+    const UNKNOWN: u8 = 0;
+    const SYMMETRIC: u8 = 1;
+    const ASYMMETRIC: u8 = 2;
+
+    static KIND: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    /// Decides which kind of barrier this process uses; called before a thread's first read, so
+    /// that no reader skips its fence while a writer relies on it.
+    pub(super) fn choose() {
+        if KIND.load(Ordering::Acquire) == UNKNOWN {
+            let kind = match membarrier(MembarrierCommand::RegisterPrivateExpedited) {
+                Ok(()) => ASYMMETRIC,
+                Err(_) => SYMMETRIC,
+            };
+            // The first answer stands, should two threads get different ones.
+            let _ = KIND.compare_exchange(UNKNOWN, kind, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    #[inline]
+    pub(super) fn light() {
+        if KIND.load(Ordering::Relaxed) == ASYMMETRIC {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn heavy() {
+        choose();
+        fence(Ordering::SeqCst);
+        if KIND.load(Ordering::Relaxed) == ASYMMETRIC {
+            membarrier(MembarrierCommand::PrivateExpedited)
+                .expect("a registered process may call membarrier");
+        }
+    }
+}
+
+#[cfg(any(not(target_os = "linux"), loom))]
+mod barrier {
+    use crate::sync::atomic::{Ordering, fence};
+
+    pub(super) fn choose() {}
+
+    #[inline]
+    pub(super) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Domain, PAIRS, Protection, domain, protect, thread_index};
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_snapshot_sees_what_is_protected_and_nothing_else() {
+        let domain = Domain::new();
+        let record = domain.acquire();
+        let stamp = domain.stamp();
+        let one = Protection::new(&domain, record);
+        one.protect_table(100);
+        one.protect_entry(200);
+        {
+            let snapshot = domain.snapshot(stamp);
+            assert!(snapshot.protects(100) && snapshot.protects(200) && !snapshot.protects(300));
+        }
+        drop(one);
+        assert!(
+            domain.snapshot(stamp).protects(200),
+            "an older snapshot serves for what was retired before it"
+        );
+        assert!(!domain.snapshot(domain.stamp()).protects(200));
+    }
+
+    #[test]
+    fn more_protections_than_cells_use_spare_records() {
+        let all: Vec<_> = (0..3 * PAIRS).map(|_| protect()).collect();
+        for (i, protection) in all.iter().enumerate() {
+            protection.protect_entry(1_000_001 + 2 * i);
+        }
+        let stamp = domain().stamp();
+        {
+            let snapshot = domain().snapshot(stamp);
+            assert!((0..all.len()).all(|i| snapshot.protects(1_000_001 + 2 * i)));
+        }
+        drop(all);
+        let stamp = domain().stamp();
+        assert!(!domain().snapshot(stamp).protects(1_000_001));
+    }
+
+    #[test]
+    fn living_threads_have_different_indices_and_ended_threads_pass_theirs_on() {
+        for _ in 0..3 {
+            let barrier = std::sync::Barrier::new(8);
+            let indices: HashSet<usize> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let index = thread_index();
+                            barrier.wait();
+                            index
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert_eq!(indices.len(), 8);
+        }
+    }
+}

@@ -1,0 +1,959 @@
+//! The two engines: shards under one bound, with locked or lock-free reads.
+//!
+//! `Store<.., true>` is the lock-free engine, `Store<.., false>` the locked one. They differ in one
+//! call, the one that finds an entry for a reader; everything else is the same code, so a
+//! comparison of the two measures the lock and nothing else.
+//!
+//! Every write is one *operation* ([`Op`]): it takes its shard's lock, looks the key up, makes
+//! room, changes table and policy, and releases the lock. What it removed leaves the critical
+//! section with it: listeners hear of it, and keys and values are dropped, with no lock held. Code
+//! of the user's that runs under a shard's lock: `Hash` and `Eq` of keys, and a policy of their own.
+//!
+//! Room is made in the writer's own shard if that holds its share of the capacity, and else in one
+//! that holds more than its share. So shards borrow from each other while some are below their
+//! share, and an insertion into a full cache still takes one lock.
+
+use crate::bound::Bound;
+use crate::clock::Clock;
+use crate::expiration::Expiration;
+use crate::hazard::{Protection, protect, thread_index};
+use crate::hit_buffer::HitBuffer;
+use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
+use crate::removal::{Insertion, RemovalCause};
+use crate::shard::{Birth, Entry, Exclusive, Guarded, Removed, Shard};
+use crate::stats::{Counter, Stats};
+use crate::table::Place;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How many expired, doomed or due entries a write clears away besides its own work.
+const HOUSEKEEPING: usize = 8;
+/// How often a write looks for room in all shards before it believes that there is none.
+const ROOM_ATTEMPTS: u32 = 64;
+
+pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
+pub(crate) type Listener<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
+
+/// An engine: shards under one bound. `LOCK_FREE` says how reads find their entry. See
+/// [`LockFree`](crate::LockFree) and [`Locked`](crate::Locked).
+pub struct Store<K, V, S, const LOCK_FREE: bool> {
+    shards: Box<[Shard<K, V>]>,
+    /// The number of shards is 2 to this power.
+    shard_bits: u32,
+    hit_mode: HitMode,
+    /// A hit is sampled if the low 32 bits of its hash are below this.
+    sample_below: AtomicU32,
+    pub(crate) hasher: S,
+    pub(crate) clock: Clock,
+    pub(crate) expiration: Expiration<K, V>,
+    pub(crate) stats: Stats,
+    sampler: Option<Arc<dyn HitSampler>>,
+    samples: HitBuffer<u64>,
+    /// Hits that the policies have not heard of yet, by shard; only for [`HitMode::Ordered`].
+    ordered: Box<[HitBuffer<u32>]>,
+    weigher: Option<Box<Weigher<K, V>>>,
+    listener: Option<Box<Listener<K, V>>>,
+    bound: Bound,
+}
+
+/// What [`Store::new`] is made of.
+pub(crate) struct Parts<K, V, S> {
+    pub(crate) shards: Box<[Shard<K, V>]>,
+    pub(crate) capacity: u64,
+    pub(crate) hit_mode: HitMode,
+    pub(crate) sampler: Option<Arc<dyn HitSampler>>,
+    pub(crate) hasher: S,
+    pub(crate) clock: Clock,
+    pub(crate) expiration: Expiration<K, V>,
+    pub(crate) stats: Stats,
+    pub(crate) weigher: Option<Box<Weigher<K, V>>>,
+    pub(crate) listener: Option<Box<Listener<K, V>>>,
+}
+
+/// What a write asks of the entry that it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Anything,
+    Absent,
+    /// This very entry, which the caller protects.
+    Entry(EntryId),
+}
+
+impl Expect {
+    fn is_met_by(self, found: Option<EntryId>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Absent => found.is_none(),
+            Self::Entry(id) => found == Some(id),
+        }
+    }
+}
+
+/// A write under way: the weight it holds and what it has removed.
+struct Op {
+    /// Weight that is taken from the bound but belongs to no entry.
+    credit: u64,
+    now_ns: u64,
+    /// What listeners have still to hear of.
+    removed: Vec<(Removed, RemovalCause)>,
+    thread: usize,
+}
+
+/// Spreads a hasher's result over all 64 bits, so that shard, group, tag and sample may each take
+/// their own bits of it, whatever hasher the user brings: one folded multiplication.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    let product = u128::from(hash ^ 0x2d35_8dcc_aa6c_78a5) * 0x9e37_79b9_7f4a_7c15_u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl<K, V, S, const LOCK_FREE: bool> Store<K, V, S, LOCK_FREE>
+where
+    K: Hash + Eq + Send + Sync,
+    V: Send + Sync,
+    S: BuildHasher,
+{
+    pub(crate) fn new(parts: Parts<K, V, S>) -> Self {
+        let shards = parts.shards.len();
+        let threshold = parts
+            .sampler
+            .as_ref()
+            .map_or(0, |sampler| sampler.threshold());
+        let buffers = if LOCK_FREE && parts.hit_mode == HitMode::Ordered {
+            shards
+        } else {
+            0
+        };
+        Self {
+            shard_bits: shards.trailing_zeros(),
+            hit_mode: parts.hit_mode,
+            sample_below: AtomicU32::new(threshold),
+            samples: HitBuffer::new(),
+            ordered: (0..buffers).map(|_| HitBuffer::new()).collect(),
+            hasher: parts.hasher,
+            clock: parts.clock,
+            expiration: parts.expiration,
+            stats: parts.stats,
+            sampler: parts.sampler,
+            weigher: parts.weigher,
+            listener: parts.listener,
+            bound: Bound::new(parts.capacity, shards),
+            shards: parts.shards,
+        }
+    }
+
+    /// The hash of a key, spread over all bits.
+    #[inline]
+    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        spread(self.hasher.hash_one(key))
+    }
+
+    #[inline]
+    fn shard_index(&self, hash: u64) -> usize {
+        // Two shifts, because a shift by 64 is none.
+        (hash >> 1 >> (63 - self.shard_bits)) as usize
+    }
+
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        if self.expiration.is_in_use() {
+            self.clock.now_ns()
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn is_expired(&self, shard: &Shard<K, V>, id: EntryId) -> bool {
+        match shard.deadline_ns(id) {
+            None => false,
+            Some(deadline_ns) => self.clock.now_ns() >= deadline_ns,
+        }
+    }
+
+    // ---- reads ----------------------------------------------------------------------------
+
+    /// Passes the live entry of `key` to `look`. With `record`, the policy and the statistics take
+    /// it as a hit or a miss.
+    #[inline]
+    pub(crate) fn read<Q, R>(
+        &self,
+        key: &Q,
+        record: bool,
+        look: impl FnOnce(&Entry<K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.read_hashed(self.hash(key), key, record, look)
+    }
+
+    #[inline]
+    fn read_hashed<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        record: bool,
+        look: impl FnOnce(&Entry<K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let index = self.shard_index(hash);
+        let shard = &self.shards[index];
+        let mut protection = protect();
+        let thread = protection.thread_index();
+        let is_it = |found: &K| found.borrow() == key;
+        let found = if LOCK_FREE {
+            shard.find(&mut protection, hash, is_it)
+        } else {
+            shard.find_locked(&mut protection, hash, is_it)
+        };
+        match found {
+            Some((id, entry)) if !self.is_expired(shard, id) => {
+                if record {
+                    self.hit(index, id, hash, entry, thread);
+                }
+                Some(look(entry))
+            }
+            _ => {
+                if record {
+                    self.stats.add(thread, Counter::Misses, 1);
+                }
+                None
+            }
+        }
+    }
+
+    /// A guard of the live entry of `key`, recorded as a hit or a miss.
+    #[inline]
+    pub(crate) fn guard<Q>(&self, key: &Q, record: bool) -> Option<Guarded<'_, K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let shard = &self.shards[index];
+        let protection = protect();
+        let thread = protection.thread_index();
+        let guard = shard
+            .guard(protection, LOCK_FREE, hash, |found| found.borrow() == key)
+            .filter(|guard| !self.is_expired(shard, guard.id()));
+        if record {
+            match &guard {
+                Some(guard) => self.hit(index, guard.id(), hash, guard.entry(), thread),
+                None => self.stats.add(thread, Counter::Misses, 1),
+            }
+        }
+        guard
+    }
+
+    /// Reads many keys: first all lines that the searches begin with are asked for, then the
+    /// searches run.
+    pub(crate) fn read_many<Q, R>(
+        &self,
+        keys: &[&Q],
+        mut look: impl FnMut(&Entry<K, V>) -> R,
+    ) -> Vec<Option<R>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
+        if LOCK_FREE {
+            let mut protection = protect();
+            for &hash in &hashes {
+                self.shards[self.shard_index(hash)].prefetch(&mut protection, hash);
+            }
+        }
+        keys.iter()
+            .zip(hashes)
+            .map(|(key, hash)| self.read_hashed(hash, *key, true, &mut look))
+            .collect()
+    }
+
+    /// What a hit does: to the entry's access byte, to a sample, to its deadline, to the counters.
+    #[inline]
+    fn hit(&self, index: usize, id: EntryId, hash: u64, entry: &Entry<K, V>, thread: usize) {
+        let shard = &self.shards[index];
+        match self.hit_mode {
+            HitMode::Ignore => {}
+            HitMode::Count { max } => shard.access.count(id, max),
+            HitMode::Stamp => shard.access.stamp(id, shard.era.load(Ordering::Relaxed)),
+            HitMode::Ordered => self.ordered_hit(index, id, thread),
+        }
+        if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
+            self.sampled_hit(hash, thread);
+        }
+        if self.expiration.moves_on_read() {
+            let now_ns = self.clock.now_ns();
+            let current = shard.deadline_ns(id);
+            if let Some((deadline_ns, slack_ns)) =
+                self.expiration
+                    .after_read(&entry.key, &entry.value, now_ns, current)
+            {
+                let nearer = shard.move_deadline(id, deadline_ns, slack_ns);
+                if nearer {
+                    self.reschedule(shard, id);
+                }
+            }
+        }
+        self.stats.add(thread, Counter::Hits, 1);
+    }
+
+    /// An entry's deadline came nearer on a read: the wheel has to know.
+    #[cold]
+    fn reschedule(&self, shard: &Shard<K, V>, id: EntryId) {
+        let mut exclusive = shard.lock();
+        exclusive.reschedule(id);
+        exclusive.finish();
+    }
+
+    /// A hit under a policy that hears of each.
+    fn ordered_hit(&self, index: usize, id: EntryId, thread: usize) {
+        let shard = &self.shards[index];
+        if LOCK_FREE {
+            let full = self.ordered[index].record(thread, id);
+            if full && let Some(mut exclusive) = shard.try_lock() {
+                self.drain_ordered(index, &mut exclusive);
+                exclusive.finish();
+            }
+        } else {
+            let mut exclusive = shard.lock();
+            self.ordered_hit_now(&mut exclusive, id);
+            exclusive.finish();
+        }
+    }
+
+    fn ordered_hit_now(&self, exclusive: &mut Exclusive<'_, K, V>, id: EntryId) {
+        // The entry may have left, and its slot may even hold another one, which then gets a hit
+        // too many.
+        if exclusive.is_evictable(id) {
+            exclusive.policy(&|key| self.hash(key), |policy, entries| {
+                policy.hit(id, entries)
+            });
+        }
+    }
+
+    fn drain_ordered(&self, index: usize, exclusive: &mut Exclusive<'_, K, V>) {
+        self.ordered[index].drain(&mut |id| self.ordered_hit_now(exclusive, id));
+    }
+
+    #[cold]
+    fn sampled_hit(&self, hash: u64, thread: usize) {
+        if self.samples.record(thread, hash)
+            && let Some(sampler) = &self.sampler
+        {
+            let mut batch = Vec::with_capacity(64);
+            self.samples.drain(&mut |hash| batch.push(hash));
+            sampler.hits(&batch);
+        }
+    }
+
+    // ---- writes ---------------------------------------------------------------------------
+
+    fn op(&self) -> Op {
+        Op {
+            credit: 0,
+            now_ns: self.now_ns(),
+            removed: Vec::new(),
+            thread: thread_index(),
+        }
+    }
+
+    /// Work that every write does a bit of: hits that wait, entries whose time is over, entries
+    /// that were invalidated all at once.
+    fn housekeep(&self, index: usize, exclusive: &mut Exclusive<'_, K, V>, op: &mut Op) {
+        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+            self.drain_ordered(index, exclusive);
+        }
+        self.clear_away(exclusive, op, HOUSEKEEPING);
+    }
+
+    /// Removes up to `budget` due and doomed entries each. Returns whether there may be more.
+    fn clear_away(&self, exclusive: &mut Exclusive<'_, K, V>, op: &mut Op, budget: usize) -> bool {
+        let hash = |key: &K| self.hash(key);
+        let mut due = budget;
+        while let Some(id) = exclusive.pop_due(op.now_ns, &mut due) {
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove_id(id, &hash);
+            self.leave(exclusive, op, removed, RemovalCause::Expired);
+        }
+        let mut doomed = budget;
+        while doomed > 0
+            && let Some(removed) = exclusive.next_doomed()
+        {
+            doomed -= 1;
+            self.leave(exclusive, op, removed, RemovalCause::Invalidated);
+        }
+        due == 0 || doomed == 0
+    }
+
+    /// Counts a removal, and keeps the entry for the listener or lets it go.
+    fn leave(
+        &self,
+        exclusive: &mut Exclusive<'_, K, V>,
+        op: &mut Op,
+        removed: Removed,
+        cause: RemovalCause,
+    ) {
+        let weight = u64::from(exclusive.weight(removed.id()));
+        let (count, weights) = match cause {
+            RemovalCause::Evicted => (Counter::Evicted, Counter::EvictedWeight),
+            RemovalCause::Expired => (Counter::Expired, Counter::ExpiredWeight),
+            RemovalCause::Invalidated => (Counter::Invalidated, Counter::InvalidatedWeight),
+            RemovalCause::Replaced => (Counter::Replaced, Counter::ReplacedWeight),
+        };
+        self.stats.add(op.thread, count, 1);
+        self.stats.add(op.thread, weights, weight);
+        if self.listener.is_some() {
+            op.removed.push((removed, cause));
+        } else {
+            exclusive.retire(removed);
+        }
+    }
+
+    /// Ends the critical section: gives back weight, tells the listener, drops what nobody sees.
+    fn finish(&self, exclusive: Exclusive<'_, K, V>, op: &mut Op) {
+        let Some(listener) = &self.listener else {
+            exclusive.finish();
+            return;
+        };
+        if op.removed.is_empty() {
+            exclusive.finish();
+            return;
+        }
+        let shard = exclusive.shard();
+        exclusive.finish();
+        for (removed, cause) in &op.removed {
+            let entry = shard.entry_of(removed);
+            let heard = catch_unwind(AssertUnwindSafe(|| {
+                listener(&entry.key, &entry.value, *cause);
+            }));
+            if heard.is_err() {
+                self.stats.add(op.thread, Counter::ListenerPanics, 1);
+            }
+        }
+        let mut exclusive = shard.lock();
+        for (removed, _) in op.removed.drain(..) {
+            exclusive.retire(removed);
+        }
+        exclusive.finish();
+    }
+
+    /// Gives back what the operation has left over.
+    fn settle(&self, op: &mut Op) {
+        self.bound.give(std::mem::take(&mut op.credit));
+    }
+
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher
+            .as_ref()
+            .map_or(1, |weigher| weigher(key, value))
+    }
+
+    /// Inserts or replaces, if what is found is as expected; else gives the entry back.
+    pub(crate) fn upsert(
+        &self,
+        key: K,
+        value: V,
+        time_to_live: Option<Duration>,
+        expect: Expect,
+    ) -> Result<Insertion, (K, V)> {
+        let mut request = Request {
+            hash: self.hash(&key),
+            weight: self.weigh(&key, &value),
+            entry: Entry { key, value },
+            time_to_live,
+            expect,
+        };
+        if time_to_live.is_some() {
+            self.expiration.start();
+        }
+        let mut op = self.op();
+        let index = self.shard_index(request.hash);
+        let mut room = Room::OfShare;
+        let mut attempts = 0;
+        let result = loop {
+            let mut exclusive = self.shards[index].lock();
+            let step = self.try_upsert(index, &mut exclusive, &mut op, request, room);
+            self.finish(exclusive, &mut op);
+            let needed = match step {
+                Step::Done(insertion) => break Ok(insertion),
+                Step::Unexpected(entry) => break Err((entry.key, entry.value)),
+                Step::NoRoom(back, needed) => {
+                    request = back;
+                    needed
+                }
+            };
+            if self.evict_elsewhere(index, &mut op, needed, room) {
+                continue;
+            }
+            // Nobody holds more than their share: take it from whoever holds anything.
+            if room == Room::OfAll {
+                attempts += 1;
+                std::thread::yield_now();
+            }
+            room = Room::OfAll;
+            if attempts == ROOM_ATTEMPTS {
+                self.reject(index, &mut op, &request);
+                break Ok(Insertion::Rejected);
+            }
+        };
+        self.settle(&mut op);
+        result
+    }
+
+    /// One visit to the key's shard: links the entry, or says what stands in the way.
+    fn try_upsert(
+        &self,
+        index: usize,
+        exclusive: &mut Exclusive<'_, K, V>,
+        op: &mut Op,
+        request: Request<K, V>,
+        room: Room,
+    ) -> Step<K, V> {
+        let hash_key = |key: &K| self.hash(key);
+        self.housekeep(index, exclusive, op);
+        let mut found = self.find_live(exclusive, op, request.hash, &request.entry.key);
+        if !request.expect.is_met_by(found.map(|(_, id)| id)) {
+            return Step::Unexpected(request.entry);
+        }
+        if u64::from(request.weight) > self.bound.capacity() {
+            // Counted and removed where a key that finds no room is.
+            self.reject_found(exclusive, op, found, request.weight);
+            return Step::Done(Insertion::Rejected);
+        }
+        let mut prepared = false;
+        loop {
+            let old_weight = found.map_or(0, |(_, id)| exclusive.weight(id));
+            let needed = u64::from(request.weight.saturating_sub(old_weight));
+            if op.credit < needed && self.bound.try_take(needed - op.credit) {
+                op.credit = needed;
+            }
+            let has_room = op.credit >= needed;
+            let may_evict =
+                room == Room::OfAll || exclusive.total_weight() + needed > self.bound.share(index);
+            if !has_room && !may_evict {
+                return Step::NoRoom(request, needed);
+            }
+            if found.is_none() && !prepared {
+                prepared = true;
+                exclusive.policy(&hash_key, |policy, _| {
+                    policy.prepare(request.hash, request.weight);
+                });
+            }
+            if has_room {
+                op.credit -= needed;
+                op.credit += u64::from(old_weight.saturating_sub(request.weight));
+                break;
+            }
+            let Some((removed, weight)) = exclusive.evict(&hash_key) else {
+                return Step::NoRoom(request, needed);
+            };
+            op.credit += u64::from(weight);
+            if found.is_some_and(|(_, id)| id == removed.id()) {
+                found = None;
+            }
+            self.leave(exclusive, op, removed, RemovalCause::Evicted);
+        }
+        Step::Done(self.link(exclusive, op, request, found))
+    }
+
+    /// Links an entry for which there is room.
+    fn link(
+        &self,
+        exclusive: &mut Exclusive<'_, K, V>,
+        op: &mut Op,
+        request: Request<K, V>,
+        found: Option<(Place, EntryId)>,
+    ) -> Insertion {
+        let hash_key = |key: &K| self.hash(key);
+        self.stats.add(op.thread, Counter::Insertions, 1);
+        self.stats.add(
+            op.thread,
+            Counter::InsertedWeight,
+            u64::from(request.weight),
+        );
+        let now_ns = if request.time_to_live.is_some() {
+            self.clock.now_ns()
+        } else {
+            op.now_ns
+        };
+        let remaining_ns = found
+            .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
+            .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
+        let birth = Birth {
+            weight: request.weight,
+            times: self.expiration.after_write(
+                &request.entry.key,
+                &request.entry.value,
+                request.hash,
+                now_ns,
+                request.time_to_live,
+                found.map(|_| remaining_ns),
+            ),
+        };
+        let Some((place, old)) = found else {
+            exclusive.insert(request.hash, request.entry, birth, now_ns, &hash_key);
+            return Insertion::Created;
+        };
+        let (id, removed) = exclusive.replace(place, old, request.entry, birth, now_ns, &hash_key);
+        self.leave(exclusive, op, removed, RemovalCause::Replaced);
+        match self.hit_mode {
+            HitMode::Ignore => {}
+            HitMode::Count { max } => exclusive.shard().access.count(id, max),
+            HitMode::Stamp => {
+                let era = exclusive.shard().era.load(Ordering::Relaxed);
+                exclusive.shard().access.stamp(id, era);
+            }
+            HitMode::Ordered => self.ordered_hit_now(exclusive, id),
+        }
+        Insertion::Replaced
+    }
+
+    /// The live entry of `key`; one whose time is over is removed.
+    fn find_live<Q>(
+        &self,
+        exclusive: &mut Exclusive<'_, K, V>,
+        op: &mut Op,
+        hash: u64,
+        key: &Q,
+    ) -> Option<(Place, EntryId)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (place, id) = exclusive.find(hash, |found| found.borrow() == key)?;
+        if self.is_expired(exclusive.shard(), id) {
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove(hash, place, id, &|key| self.hash(key));
+            self.leave(exclusive, op, removed, RemovalCause::Expired);
+            return None;
+        }
+        Some((place, id))
+    }
+
+    /// Evicts from another shard until `needed` is there or that shard has no more to give.
+    /// Returns whether anything was evicted.
+    #[cold]
+    fn evict_elsewhere(&self, own: usize, op: &mut Op, needed: u64, room: Room) -> bool {
+        let count = self.shards.len();
+        let floor = |index: usize| match room {
+            Room::OfShare => self.bound.share(index),
+            Room::OfAll => 0,
+        };
+        let others = (own + 1..own + count).map(|index| index % count);
+        for index in others.filter(|&index| self.shards[index].weight() > floor(index)) {
+            let mut exclusive = self.shards[index].lock();
+            let mut evicted = false;
+            while op.credit < needed && exclusive.total_weight() > floor(index) {
+                let Some((removed, weight)) = exclusive.evict(&|key| self.hash(key)) else {
+                    break;
+                };
+                evicted = true;
+                op.credit += u64::from(weight);
+                self.leave(&mut exclusive, op, removed, RemovalCause::Evicted);
+            }
+            self.finish(exclusive, op);
+            if evicted {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Turns an entry away that found no room; an older value of its key must not outlive it.
+    #[cold]
+    fn reject(&self, index: usize, op: &mut Op, request: &Request<K, V>) {
+        let mut exclusive = self.shards[index].lock();
+        let found = self.find_live(&mut exclusive, op, request.hash, &request.entry.key);
+        self.reject_found(&mut exclusive, op, found, request.weight);
+        self.finish(exclusive, op);
+    }
+
+    fn reject_found(
+        &self,
+        exclusive: &mut Exclusive<'_, K, V>,
+        op: &mut Op,
+        found: Option<(Place, EntryId)>,
+        weight: u32,
+    ) {
+        self.stats.add(op.thread, Counter::Rejected, 1);
+        self.stats
+            .add(op.thread, Counter::RejectedWeight, u64::from(weight));
+        if let Some((_, id)) = found {
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove_id(id, &|key| self.hash(key));
+            self.leave(exclusive, op, removed, RemovalCause::Evicted);
+        }
+    }
+
+    /// Removes the live entry of `key` if `condition` accepts it, and passes it to `look`.
+    /// `condition` runs without a lock and is asked again if the entry changes meanwhile.
+    pub(crate) fn remove_if<Q, R>(
+        &self,
+        key: &Q,
+        mut condition: impl FnMut(&Entry<K, V>) -> bool,
+        look: impl FnOnce(&Entry<K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        loop {
+            let guard = self.guard(key, false)?;
+            if !condition(guard.entry()) {
+                return None;
+            }
+            if self.remove_entry(key, Some(guard.id())) {
+                return Some(look(guard.entry()));
+            }
+        }
+    }
+
+    /// Removes the live entry of `key`, or only the very entry `expected`, which the caller
+    /// protects. Returns whether it did.
+    pub(crate) fn remove_entry<Q>(&self, key: &Q, expected: Option<EntryId>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.remove_protected(key, expected, &mut protect())
+            .is_some()
+    }
+
+    /// Removes the live entry of `key` and passes it to `look`, with no lock held.
+    pub(crate) fn remove<Q, R>(&self, key: &Q, look: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut protection = protect();
+        self.remove_protected(key, None, &mut protection).map(look)
+    }
+
+    fn remove_protected<'p, Q>(
+        &'p self,
+        key: &Q,
+        expected: Option<EntryId>,
+        protection: &'p mut Protection<'static>,
+    ) -> Option<&'p Entry<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let mut op = self.op();
+        let mut exclusive = self.shards[index].lock();
+        self.housekeep(index, &mut exclusive, &mut op);
+        let found = self
+            .find_live(&mut exclusive, &mut op, hash, key)
+            .filter(|&(_, id)| expected.is_none_or(|expected| expected == id));
+        let entry = found.map(|(place, id)| {
+            let entry = exclusive.protect(id, protection);
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove(hash, place, id, &|key| self.hash(key));
+            self.leave(&mut exclusive, &mut op, removed, RemovalCause::Invalidated);
+            entry
+        });
+        self.finish(exclusive, &mut op);
+        self.settle(&mut op);
+        entry
+    }
+
+    /// Keeps the live entry of `key` from eviction, or gives it back to the policy. Returns whether
+    /// there is such an entry.
+    pub(crate) fn set_pinned<Q>(&self, key: &Q, pinned: bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let mut op = self.op();
+        let mut exclusive = self.shards[index].lock();
+        let found = self.find_live(&mut exclusive, &mut op, hash, key);
+        if let Some((_, id)) = found {
+            exclusive.set_pinned(id, pinned, &|key| self.hash(key));
+        }
+        self.finish(exclusive, &mut op);
+        self.settle(&mut op);
+        found.is_some()
+    }
+
+    /// Makes all entries invisible, shard by shard, in O(1) each but for one pass over the table's
+    /// lines. The entries themselves leave with later writes, or with [`maintain`](Self::maintain).
+    pub(crate) fn doom_all(&self) {
+        for shard in &self.shards {
+            let mut exclusive = shard.lock();
+            let weight = exclusive.doom_all();
+            exclusive.finish();
+            self.bound.give(weight);
+        }
+    }
+
+    /// Removes what is due and what is doomed, lets the policies hear of waiting hits, and drops
+    /// all removed entries that no reader looks at.
+    pub(crate) fn maintain(&self) {
+        for (index, shard) in self.shards.iter().enumerate() {
+            loop {
+                let mut op = self.op();
+                let mut exclusive = shard.lock();
+                self.housekeep(index, &mut exclusive, &mut op);
+                let more = self.clear_away(&mut exclusive, &mut op, 16 * HOUSEKEEPING);
+                self.finish(exclusive, &mut op);
+                self.settle(&mut op);
+                if !more {
+                    break;
+                }
+            }
+            // The first seals what was unlinked, the second frees it.
+            for _ in 0..2 {
+                let mut exclusive = shard.lock();
+                exclusive.reclaim();
+                exclusive.finish();
+            }
+        }
+    }
+
+    /// Changes the bound, and evicts what is then too much before it returns.
+    pub(crate) fn resize(&self, capacity: u64) {
+        self.bound.set_capacity(capacity);
+        for (index, shard) in self.shards.iter().enumerate() {
+            let mut exclusive = shard.lock();
+            let share = self.bound.share(index);
+            exclusive.policy(&|key| self.hash(key), |policy, _| {
+                policy.set_capacity(share)
+            });
+            exclusive.finish();
+        }
+        if let Some(sampler) = &self.sampler {
+            self.sample_below
+                .store(sampler.threshold(), Ordering::Relaxed);
+        }
+        for room in [Room::OfShare, Room::OfAll] {
+            for (index, shard) in self.shards.iter().enumerate() {
+                let mut op = self.op();
+                let mut exclusive = shard.lock();
+                let floor = match room {
+                    Room::OfShare => self.bound.share(index),
+                    Room::OfAll => 0,
+                };
+                while self.bound.excess() > 0
+                    && exclusive.total_weight() > floor
+                    && let Some((removed, weight)) = exclusive.evict(&|key| self.hash(key))
+                {
+                    self.bound.give(u64::from(weight));
+                    self.leave(&mut exclusive, &mut op, removed, RemovalCause::Evicted);
+                }
+                self.finish(exclusive, &mut op);
+            }
+        }
+    }
+
+    // ---- the whole ------------------------------------------------------------------------
+
+    pub(crate) fn bound_capacity(&self) -> u64 {
+        self.bound.capacity()
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Live entries, expired ones that were not cleared away yet included.
+    pub(crate) fn entries(&self) -> u64 {
+        self.shards.iter().map(Shard::len).sum()
+    }
+
+    /// Weight of the live entries.
+    pub(crate) fn total_weight(&self) -> u64 {
+        self.shards.iter().map(Shard::weight).sum()
+    }
+
+    /// Guards of the live entries of `shard` that share a home from `from` on; where to go on.
+    pub(crate) fn guard_from<'s>(
+        &'s self,
+        shard: usize,
+        from: u32,
+        found: &mut Vec<Guarded<'s, K, V>>,
+    ) -> Option<u32> {
+        let next = self.shards[shard].guard_from(from, |key| self.hash(key), found);
+        found.retain(|guard| !self.is_expired(&self.shards[shard], guard.id()));
+        next
+    }
+
+    /// Recounts everything from scratch.
+    ///
+    /// # Panics
+    /// If an invariant does not hold.
+    pub(crate) fn validate(&self) {
+        let hash = |key: &K| self.hash(key);
+        let mut locked: Vec<_> = self.shards.iter().map(Shard::lock).collect();
+        for (index, exclusive) in locked.iter_mut().enumerate() {
+            exclusive.validate(&hash);
+            for id in exclusive.ids() {
+                let hash = self.hash(&exclusive.entry(id).key);
+                assert_eq!(
+                    self.shard_index(hash),
+                    index,
+                    "an entry is in its hash's shard"
+                );
+            }
+        }
+        assert_eq!(
+            self.bound.total(),
+            self.total_weight(),
+            "the bound knows the total weight"
+        );
+        assert!(
+            self.total_weight() <= self.bound_capacity(),
+            "the weight is within the bound"
+        );
+    }
+}
+
+/// An insertion under way.
+struct Request<K, V> {
+    hash: u64,
+    weight: u32,
+    entry: Entry<K, V>,
+    time_to_live: Option<Duration>,
+    expect: Expect,
+}
+
+/// What became of one visit to the key's shard.
+enum Step<K, V> {
+    Done(Insertion),
+    Unexpected(Entry<K, V>),
+    /// So much weight is missing, and this shard is not the one to give it.
+    NoRoom(Request<K, V>, u64),
+}
+
+/// Whom a write may take room from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Shards that hold more than their share.
+    OfShare,
+    /// All.
+    OfAll,
+}
+
+impl<K, V, S, const LOCK_FREE: bool> fmt::Debug for Store<K, V, S, LOCK_FREE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(if LOCK_FREE { "LockFree" } else { "Locked" })
+            .field("shards", &self.shards)
+            .field("bound", &self.bound)
+            .finish_non_exhaustive()
+    }
+}

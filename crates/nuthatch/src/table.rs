@@ -1,0 +1,513 @@
+//! The hash table of one shard: keys' hashes to entries' ids, written by one writer at a time and
+//! read by anyone.
+//!
+//! A group is one cache line: twelve one-byte tags, twelve ids, and a count of the entries that
+//! wanted to live here but had to move on. A probe compares all tags of a group at once and looks
+//! at the ids whose tags match; it goes on to the next group only if that count is not zero. So a
+//! removal just clears its tag and takes itself off the counts along its path: there are no
+//! tombstones, and steady churn never needs a rebuild. (The counts are F14's idea: Bronson and
+//! Shi, "Open-sourcing F14 for faster, more memory-efficient hash tables", 2019.)
+//!
+//! ```text
+//!   one group, 64 bytes
+//!   | tag 0..8 | tag 8..12 · overflow u32 | id 0 | id 1 | ... | id 11 |
+//!     u64        u64                        u32 each
+//! ```
+//!
+//! Invariants that readers rely on:
+//! - an id is stored before its tag, and cleared (to [`GONE`]) when its entry is unlinked, before
+//!   the entry is retired: a reader that has protected an entry checks that its id still stands
+//!   where it found it, and may then use the entry;
+//! - a replaced value changes the id in place, in one store: there is no moment without the key;
+//! - when a table is superseded, the new one is published first and then every id of the old one
+//!   becomes [`MOVED`], before anything is unlinked from the new one.
+
+use crate::policy::EntryId;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Entries of a group.
+const WIDTH: usize = 12;
+/// In place of an id: nothing lives here.
+const GONE: u32 = u32::MAX;
+/// In place of an id: this table has been superseded.
+const MOVED: u32 = u32::MAX - 1;
+
+#[repr(align(64))]
+#[derive(Debug)]
+struct Group {
+    tags: [AtomicU64; 2],
+    ids: [AtomicU32; WIDTH],
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Table {
+    groups: Box<[Group]>,
+}
+
+/// A place in a table: where an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    group: u32,
+    position: u8,
+}
+
+/// What a reader found.
+pub(crate) enum Found<T> {
+    /// The entry, as accepted by the reader's check.
+    Entry(T),
+    /// No entry with this hash was accepted.
+    Absent,
+    /// The table has been superseded: start again with the current one.
+    Moved,
+}
+
+/// What a reader makes of one candidate id.
+pub(crate) enum Check<T> {
+    /// It is the one.
+    Accept(T),
+    /// It is another key with the same tag.
+    Reject,
+}
+
+/// The part of a hash that is compared within a group; never 0, which marks an empty place.
+#[inline]
+fn tag(hash: u64) -> u8 {
+    let tag = hash as u8;
+    if tag == 0 { 255 } else { tag }
+}
+
+/// Positions whose tag equals `tag`, as a bit mask.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions")]
+#[inline]
+fn matches(low: u64, high: u64, tag: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    // SAFETY: SSE2 is part of every x86-64 processor.
+    let equal = unsafe {
+        let tags = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+        _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
+    };
+    equal.cast_unsigned() & ((1 << WIDTH) - 1)
+}
+
+/// Positions whose tag equals `tag`, as a bit mask.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn matches(low: u64, high: u64, tag: u8) -> u32 {
+    let mut mask = 0;
+    for position in 0..WIDTH {
+        mask |= u32::from(byte(low, high, position) == tag) << position;
+    }
+    mask
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn byte(low: u64, high: u64, position: usize) -> u8 {
+    let word = if position < 8 { low } else { high };
+    (word >> (8 * (position % 8))) as u8
+}
+
+impl Group {
+    #[inline]
+    fn matches(&self, tag: u8) -> u32 {
+        // Acquire: pairs with the Release in `set_tag`, so that the id of a tag is seen with it.
+        let low = self.tags[0].load(Ordering::Acquire);
+        let high = self.tags[1].load(Ordering::Acquire);
+        matches(low, high, tag)
+    }
+
+    /// Under the shard's lock.
+    fn for_each(&self, mut each: impl FnMut(EntryId)) {
+        let mut used = self.used();
+        while used != 0 {
+            each(self.ids[used.trailing_zeros() as usize].load(Ordering::Relaxed));
+            used &= used - 1;
+        }
+    }
+
+    /// Positions that hold an entry, as a bit mask.
+    fn used(&self) -> u32 {
+        !self.matches(0) & ((1 << WIDTH) - 1)
+    }
+
+    #[inline]
+    fn overflow(&self) -> u32 {
+        (self.tags[1].load(Ordering::Acquire) >> 32) as u32
+    }
+
+    /// Writer only.
+    fn add_overflow(&self, change: i32) {
+        let word = self.tags[1].load(Ordering::Relaxed);
+        let count = ((word >> 32) as u32).checked_add_signed(change);
+        let count = count.expect("no more entries leave a group than passed it");
+        self.tags[1].store(
+            u64::from(count) << 32 | u64::from(word as u32),
+            Ordering::Release,
+        );
+    }
+
+    /// Writer only.
+    fn set_tag(&self, position: u8, tag: u8) {
+        let word = &self.tags[position as usize / 8];
+        let shift = 8 * (position as u32 % 8);
+        let cleared = word.load(Ordering::Relaxed) & !(0xff << shift);
+        // Release: pairs with the Acquire in `matches`.
+        word.store(cleared | u64::from(tag) << shift, Ordering::Release);
+    }
+}
+
+impl Table {
+    /// A table that holds `entries` entries at its highest load. O(1) time where the system hands
+    /// out zeroed pages lazily.
+    pub(crate) fn new(entries: usize) -> Self {
+        Self {
+            groups: zeroed_groups(Self::groups_for(entries)),
+        }
+    }
+
+    /// Seven places of eight in use at `entries` entries: beyond that, probes grow long.
+    fn groups_for(entries: usize) -> usize {
+        (entries * 8 / 7).div_ceil(WIDTH).max(1)
+    }
+
+    /// Entries that the table should hold at most; it can hold a few more.
+    pub(crate) fn capacity(&self) -> usize {
+        let places = self.groups.len() * WIDTH;
+        if self.groups.len() == 1 {
+            places
+        } else {
+            places * 15 / 16
+        }
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        // Bits 16..48 choose the group: the top bits have chosen the shard, the lowest are the tag.
+        ((hash >> 16 & 0xffff_ffff) * self.groups.len() as u64 >> 32) as usize
+    }
+
+    #[inline]
+    fn after(&self, group: usize) -> usize {
+        if group + 1 == self.groups.len() {
+            0
+        } else {
+            group + 1
+        }
+    }
+
+    /// Asks the processor to load the line where a search for `hash` begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        // A plain load whose value is used by nobody would be optimised away; the tags' load is
+        // what a search does first anyway.
+        std::hint::black_box(self.groups[self.home(hash)].tags[0].load(Ordering::Relaxed));
+    }
+
+    /// Looks for an entry as a reader without the lock. `check` gets each candidate's id and the
+    /// place where it was found; it protects the entry, asks whether the id still stands there,
+    /// and compares keys. `None` from `check` means that the id has gone meanwhile.
+    #[inline]
+    pub(crate) fn find_shared<T>(
+        &self,
+        hash: u64,
+        mut check: impl FnMut(EntryId, &AtomicU32) -> Option<Check<T>>,
+    ) -> Found<T> {
+        let tag = tag(hash);
+        let mut group = self.home(hash);
+        for _ in 0..self.groups.len() {
+            let g = &self.groups[group];
+            let mut mask = g.matches(tag);
+            while mask != 0 {
+                let id = &g.ids[mask.trailing_zeros() as usize];
+                loop {
+                    // Acquire: pairs with the Release in `insert` and `replace`, so that the
+                    // entry's contents are seen with its id.
+                    let candidate = id.load(Ordering::Acquire);
+                    if candidate == MOVED {
+                        return Found::Moved;
+                    }
+                    if candidate == GONE {
+                        break;
+                    }
+                    match check(candidate, id) {
+                        Some(Check::Accept(found)) => return Found::Entry(found),
+                        Some(Check::Reject) => break,
+                        None => {}
+                    }
+                }
+                mask &= mask - 1;
+            }
+            if g.overflow() == 0 {
+                break;
+            }
+            group = self.after(group);
+        }
+        Found::Absent
+    }
+
+    /// Looks for an entry under the shard's lock.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(EntryId) -> bool,
+    ) -> Option<(Place, EntryId)> {
+        let tag = tag(hash);
+        let mut group = self.home(hash);
+        for _ in 0..self.groups.len() {
+            let g = &self.groups[group];
+            let mut mask = g.matches(tag);
+            while mask != 0 {
+                let position = mask.trailing_zeros() as u8;
+                let id = g.ids[position as usize].load(Ordering::Relaxed);
+                if is_it(id) {
+                    return Some((
+                        Place {
+                            group: group as u32,
+                            position,
+                        },
+                        id,
+                    ));
+                }
+                mask &= mask - 1;
+            }
+            if g.overflow() == 0 {
+                break;
+            }
+            group = self.after(group);
+        }
+        None
+    }
+
+    /// Links `id`. Writer only. The caller keeps the number of entries below
+    /// [`capacity`](Self::capacity).
+    ///
+    /// # Panics
+    /// If every place is taken.
+    pub(crate) fn insert(&self, hash: u64, id: EntryId) {
+        let mut group = self.home(hash);
+        for _ in 0..self.groups.len() {
+            let g = &self.groups[group];
+            let mask = g.matches(0);
+            if mask != 0 {
+                let position = mask.trailing_zeros() as u8;
+                // Release: pairs with the Acquire in `find_shared`; a reader may still see an
+                // older tag for this place and come here at once.
+                g.ids[position as usize].store(id, Ordering::Release);
+                g.set_tag(position, tag(hash));
+                return;
+            }
+            g.add_overflow(1);
+            group = self.after(group);
+        }
+        panic!("a table was filled beyond its capacity");
+    }
+
+    /// Puts `id` in the place of another entry with the same key. Writer only.
+    pub(crate) fn replace(&self, place: Place, id: EntryId) {
+        // Release: pairs with the Acquire in `find_shared`.
+        self.groups[place.group as usize].ids[place.position as usize].store(id, Ordering::Release);
+    }
+
+    /// Unlinks the entry at `place`, which was inserted with `hash`. Writer only.
+    pub(crate) fn remove(&self, hash: u64, place: Place) {
+        let g = &self.groups[place.group as usize];
+        g.ids[place.position as usize].store(GONE, Ordering::Release);
+        g.set_tag(place.position, 0);
+        let mut group = self.home(hash);
+        while group != place.group as usize {
+            self.groups[group].add_overflow(-1);
+            group = self.after(group);
+        }
+    }
+
+    /// Unlinks an entry whose key no longer hashes as it did when it was inserted (a fault of the
+    /// key's `Hash`). O(table). The overflow counts keep one entry too many, which costs probes,
+    /// never answers.
+    pub(crate) fn remove_lost(&self, id: EntryId) {
+        for g in &self.groups {
+            for position in 0..WIDTH as u8 {
+                if g.ids[position as usize].load(Ordering::Relaxed) == id
+                    && g.matches(0) & 1 << position == 0
+                {
+                    g.ids[position as usize].store(GONE, Ordering::Release);
+                    g.set_tag(position, 0);
+                    return;
+                }
+            }
+        }
+        panic!("entry {id} is linked in its shard's table");
+    }
+
+    /// Calls `each` with the ids that are at home in one group and whose hash bits 16..48 are at
+    /// least `from`, which lies in that group. Returns the lowest bits of the next group, or `None`
+    /// after the last. Under the shard's lock.
+    pub(crate) fn homed_at(
+        &self,
+        from: u32,
+        hash_of: impl Fn(EntryId) -> u64,
+        mut each: impl FnMut(EntryId),
+    ) -> Option<u32> {
+        let home = self.home(u64::from(from) << 16);
+        let mut group = home;
+        for _ in 0..self.groups.len() {
+            self.groups[group].for_each(|id| {
+                let hash = hash_of(id);
+                if self.home(hash) == home && (hash >> 16) as u32 >= from {
+                    each(id);
+                }
+            });
+            if self.groups[group].overflow() == 0 {
+                break;
+            }
+            group = self.after(group);
+        }
+        let next = ((home as u64 + 1) << 32).div_ceil(self.groups.len() as u64);
+        u32::try_from(next).ok()
+    }
+
+    /// Marks every place as moved and calls `each` with the ids that were linked. Writer only;
+    /// the table's successor has been published.
+    pub(crate) fn supersede(&self, mut each: impl FnMut(EntryId)) {
+        for g in &self.groups {
+            let used = g.used();
+            for (position, id) in g.ids.iter().enumerate() {
+                if used & 1 << position != 0 {
+                    each(id.load(Ordering::Relaxed));
+                }
+                id.store(MOVED, Ordering::Release);
+            }
+        }
+    }
+
+    /// Calls `each` with every linked id. Under the shard's lock.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(EntryId)) {
+        for g in &self.groups {
+            g.for_each(&mut each);
+        }
+    }
+
+    /// Recounts the overflow counts from scratch, given each entry's hash.
+    ///
+    /// # Panics
+    /// If a count is wrong or an entry cannot be reached from its home.
+    pub(crate) fn validate(&self, hash_of: impl Fn(EntryId) -> u64) {
+        let mut counts = vec![0u32; self.groups.len()];
+        for (index, g) in self.groups.iter().enumerate() {
+            for position in 0..WIDTH {
+                if g.matches(0) & 1 << position != 0 {
+                    continue;
+                }
+                let hash = hash_of(g.ids[position].load(Ordering::Relaxed));
+                assert!(
+                    g.matches(tag(hash)) & 1 << position != 0,
+                    "a tag agrees with its entry's hash"
+                );
+                let mut group = self.home(hash);
+                while group != index {
+                    counts[group] += 1;
+                    group = self.after(group);
+                }
+            }
+        }
+        for (g, count) in self.groups.iter().zip(counts) {
+            assert_eq!(g.overflow(), count, "a group counts who passed it");
+        }
+    }
+}
+
+/// `len` groups of zeroes: no tag, no overflow.
+#[cfg(not(loom))]
+fn zeroed_groups(len: usize) -> Box<[Group]> {
+    crate::slab::zeroed_slice(len)
+}
+
+#[cfg(loom)]
+fn zeroed_groups(len: usize) -> Box<[Group]> {
+    (0..len)
+        .map(|_| Group {
+            tags: std::array::from_fn(|_| AtomicU64::new(0)),
+            ids: std::array::from_fn(|_| AtomicU32::new(0)),
+        })
+        .collect()
+}
+
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "a promise about a group's layout")]
+// SAFETY: a group is an array of atomic integers, valid when zeroed, without drop glue.
+unsafe impl crate::slab::Zeroed for Group {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Check, Found, Table};
+    use std::collections::HashMap;
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): a fixed stream of well-mixed numbers.
+    fn mix(n: u64) -> u64 {
+        let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    #[test]
+    fn random_inserts_replacements_and_removals_agree_with_a_map() {
+        let table = Table::new(200);
+        let mut model = HashMap::new();
+        let mut hashes = HashMap::new();
+        for step in 0..20_000u64 {
+            let key = mix(step) % 300;
+            let id = step as u32;
+            hashes.insert(id, mix(key));
+            let found = table.find(mix(key), |id| hashes[&id] == mix(key));
+            assert_eq!(found.map(|(_, id)| id), model.get(&key).copied());
+            match found {
+                Some((place, _)) if step % 3 == 0 => {
+                    table.replace(place, id);
+                    model.insert(key, id);
+                }
+                Some((place, _)) => {
+                    table.remove(mix(key), place);
+                    model.remove(&key);
+                }
+                None if model.len() < 200 => {
+                    table.insert(mix(key), id);
+                    model.insert(key, id);
+                }
+                None => {}
+            }
+            if step % 64 == 0 {
+                table.validate(|id| hashes[&id]);
+                let mut linked = 0;
+                table.for_each(|_| linked += 1);
+                assert_eq!(linked, model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_superseded_table_sends_its_readers_away() {
+        let table = Table::new(10);
+        table.insert(mix(1), 7);
+        let mut moved = Vec::new();
+        table.supersede(|id| moved.push(id));
+        assert_eq!(moved, [7]);
+        let found = table.find_shared(mix(1), |_, _| Some(Check::Accept(())));
+        assert!(matches!(found, Found::Moved));
+    }
+
+    #[test]
+    fn a_lost_entry_is_found_by_its_id() {
+        let table = Table::new(100);
+        for id in 0..50 {
+            table.insert(mix(u64::from(id)), id);
+        }
+        table.remove_lost(33);
+        let mut linked = Vec::new();
+        table.for_each(|id| linked.push(id));
+        linked.sort_unstable();
+        assert_eq!(linked, (0..50).filter(|&id| id != 33).collect::<Vec<_>>());
+    }
+}

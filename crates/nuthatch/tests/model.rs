@@ -1,0 +1,279 @@
+//! Random operations on a cache, compared with a plain model after each step.
+
+use nuthatch::{Cache, Clock, Compute, Engine, Insertion, Policy, RemovalCause};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+type Removals = Arc<Mutex<Vec<(u64, Arc<u64>, RemovalCause)>>>;
+
+/// What the model knows of an entry.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    value: Arc<u64>,
+    weight: u32,
+    deadline_ns: Option<u64>,
+    pinned: bool,
+}
+
+struct Run {
+    cache: Cache<u64, Arc<u64>>,
+    model: HashMap<u64, Known>,
+    heard: Removals,
+    capacity: u64,
+    weighed: bool,
+    now_ns: u64,
+    inserted: u64,
+}
+
+fn weight_of(value: u64) -> u32 {
+    (value % 7) as u32
+}
+
+impl Run {
+    /// Takes what the listener heard out of the model; evictions must be of entries that were
+    /// there, and only if there was no room.
+    fn follow(&mut self, may_evict: bool) {
+        for (key, value, cause) in self.heard.lock().unwrap().drain(..) {
+            match cause {
+                RemovalCause::Evicted => {
+                    assert!(may_evict, "{key} was evicted though everything fits");
+                    let known = self.model.remove(&key).expect("an evicted entry was there");
+                    assert!(Arc::ptr_eq(&known.value, &value));
+                    assert!(!known.pinned, "{key} is pinned");
+                }
+                RemovalCause::Expired => {
+                    let known = self.model.remove(&key).expect("an expired entry was there");
+                    assert!(Arc::ptr_eq(&known.value, &value));
+                    assert!(known.deadline_ns.is_some_and(|ns| ns <= self.now_ns));
+                }
+                RemovalCause::Replaced | RemovalCause::Invalidated => {
+                    if self
+                        .model
+                        .get(&key)
+                        .is_some_and(|known| Arc::ptr_eq(&known.value, &value))
+                    {
+                        self.model.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn live(&self, key: u64) -> Option<&Known> {
+        self.model
+            .get(&key)
+            .filter(|known| known.deadline_ns.is_none_or(|ns| ns > self.now_ns))
+    }
+
+    fn check(&mut self) {
+        self.cache.validate();
+        assert!(self.cache.weight() <= self.capacity);
+        let weight: u64 = self
+            .model
+            .values()
+            .map(|known| u64::from(known.weight))
+            .sum();
+        assert_eq!(
+            self.cache.weight(),
+            weight,
+            "the model and the cache weigh the same"
+        );
+        assert_eq!(self.cache.len(), self.model.len() as u64);
+        let stats = self.cache.stats();
+        assert_eq!(
+            stats.insertions,
+            self.cache.len() + stats.replaced + stats.evicted + stats.expired + stats.invalidated,
+            "every entry is there or was counted out"
+        );
+        assert_eq!(stats.insertions, self.inserted);
+    }
+}
+
+fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) {
+    let heard: Removals = Arc::default();
+    let hears = Arc::clone(&heard);
+    let (clock, hands) = Clock::manual();
+    let capacity = if weighed { 200 } else { 64 };
+    let mut builder = Cache::builder()
+        .policy(policy)
+        .engine(engine)
+        .shards(shards)
+        .seed(seed)
+        .clock(clock)
+        .listener(move |key: &u64, value: &Arc<u64>, cause| {
+            hears.lock().unwrap().push((*key, Arc::clone(value), cause));
+        });
+    builder = if weighed {
+        builder
+            .weight_capacity(capacity)
+            .weigher(|_, value| weight_of(**value))
+    } else {
+        builder.capacity(capacity)
+    };
+    let mut random = Random(seed);
+    let mut run = Run {
+        cache: builder.build().unwrap(),
+        model: HashMap::new(),
+        heard,
+        capacity,
+        weighed,
+        now_ns: 0,
+        inserted: 0,
+    };
+    for step in 0..1_000 {
+        let key = random.below(150);
+        match random.below(20) {
+            0..8 => {
+                let value = Arc::new(random.next());
+                let time_to_live =
+                    (random.below(4) == 0).then(|| Duration::from_millis(random.below(50)));
+                let weight = if run.weighed { weight_of(*value) } else { 1 };
+                let before = run.live(key).cloned();
+                let old = before.as_ref().map_or(0, |known| u64::from(known.weight));
+                let full = run.cache.weight() + u64::from(weight) > run.capacity + old;
+                let insertion = match time_to_live {
+                    None => run.cache.insert(key, Arc::clone(&value)),
+                    Some(ttl) => run.cache.insert_with_ttl(key, Arc::clone(&value), ttl),
+                };
+                run.follow(full);
+                if insertion != Insertion::Rejected {
+                    if !full {
+                        assert_eq!(insertion == Insertion::Replaced, before.is_some());
+                    }
+                    run.inserted += 1;
+                    let deadline_ns = time_to_live.map(|ttl| run.now_ns + ttl.as_nanos() as u64);
+                    run.model.insert(
+                        key,
+                        Known {
+                            value,
+                            weight,
+                            deadline_ns,
+                            pinned: before.is_some_and(|known| known.pinned)
+                                && insertion == Insertion::Replaced,
+                        },
+                    );
+                }
+            }
+            8..13 => {
+                let expected = run.live(key).map(|known| Arc::clone(&known.value));
+                assert_eq!(run.cache.get(&key), expected, "step {step}");
+                assert_eq!(run.cache.get_ref(&key).map(|e| Arc::clone(&e)), expected);
+                assert_eq!(run.cache.contains_key(&key), expected.is_some());
+            }
+            13 => {
+                let expected = run.live(key).map(|known| Arc::clone(&known.value));
+                assert_eq!(run.cache.remove(&key), expected);
+                run.follow(false);
+                assert!(run.live(key).is_none());
+            }
+            14 => {
+                let expected = run
+                    .live(key)
+                    .filter(|known| *known.value % 2 == 0)
+                    .map(|known| Arc::clone(&known.value));
+                assert_eq!(
+                    run.cache.remove_if(&key, |_, value| **value % 2 == 0),
+                    expected
+                );
+                run.follow(false);
+            }
+            15 => {
+                let current = run.live(key).cloned();
+                let value = run.cache.compute(key, |value| {
+                    assert_eq!(value, current.as_ref().map(|known| &known.value));
+                    Compute::Keep
+                });
+                assert_eq!(value, current.map(|known| known.value));
+            }
+            16 => {
+                // A few may be pinned, not so many that nothing can be evicted.
+                let pinned = run.model.values().filter(|known| known.pinned).count();
+                let pin = pinned < 5;
+                let live = run.live(key).is_some();
+                let found = if pin {
+                    run.cache.pin(&key)
+                } else {
+                    run.cache.unpin(&key)
+                };
+                assert_eq!(found, live);
+                run.follow(false);
+                if live {
+                    run.model.get_mut(&key).unwrap().pinned = pin;
+                }
+            }
+            17 => {
+                let by = Duration::from_micros(random.below(10_000));
+                hands.advance(by);
+                run.now_ns += by.as_nanos() as u64;
+                if random.below(4) == 0 {
+                    run.cache.maintain();
+                    run.follow(false);
+                    let deadline = run
+                        .model
+                        .values()
+                        .filter_map(|known| known.deadline_ns)
+                        .min();
+                    // The wheel's tick is 2^20 ns.
+                    assert!(deadline.is_none_or(|ns| ns + (2 << 20) > run.now_ns));
+                }
+            }
+            18 => {
+                let mut seen: Vec<u64> = run.cache.iter().map(|entry| *entry.key()).collect();
+                seen.sort_unstable();
+                let mut keys: Vec<u64> = run.model.keys().copied().collect();
+                keys.retain(|&key| run.live(key).is_some());
+                keys.sort_unstable();
+                assert_eq!(seen, keys);
+            }
+            _ if random.below(40) == 0 => {
+                run.cache.invalidate_all();
+                assert_eq!(run.cache.len(), 0);
+                assert_eq!(run.cache.get(&key), None);
+                run.cache.maintain();
+                run.follow(false);
+                assert_eq!(run.model.len(), 0, "the listener heard of all");
+            }
+            _ if random.below(20) == 0 => {
+                run.capacity = 50 + random.below(200);
+                run.cache.resize(run.capacity).unwrap();
+                run.follow(true);
+            }
+            _ => {
+                let keep = random.below(10);
+                run.cache.retain(|key, _| key % 10 != keep);
+                run.follow(false);
+            }
+        }
+        run.check();
+    }
+}
+
+#[test]
+fn random_operations_agree_with_a_model() {
+    for info in Policy::built_in() {
+        let policy: Policy = info.name.parse().unwrap();
+        for engine in [Engine::LockFree, Engine::Locked] {
+            for (shards, weighed) in [(1, false), (4, false), (4, true)] {
+                run(policy.clone(), engine, shards, weighed, 42 + shards as u64);
+            }
+        }
+    }
+}
