@@ -3,6 +3,7 @@
 use crate::DefaultHashBuilder;
 use crate::builder::{BuildError, CacheBuilder};
 use crate::engine::{Engine, LockFree, Locked};
+use crate::expiration::Lifetime;
 use crate::policy::Policy;
 use crate::removal::Insertion;
 use crate::shard::Guarded;
@@ -40,7 +41,7 @@ use std::time::Duration;
 /// assert_eq!(cache.get("nut"), None);
 /// ```
 pub struct Cache<K, V, S = DefaultHashBuilder> {
-    inner: Arc<Inner<K, V, S>>,
+    pub(crate) inner: Arc<Inner<K, V, S>>,
     /// Ends the background sweeper with the last handle.
     sweeper: Option<Arc<Sweeper>>,
 }
@@ -70,7 +71,7 @@ macro_rules! on_store {
         }
     };
 }
-pub(crate) use on_store;
+pub(crate) use {on_engine, on_store};
 
 impl<K, V, S> Inner<K, V, S>
 where
@@ -278,13 +279,13 @@ where
 
     /// Inserts or replaces, and evicts what there is no room for.
     pub fn insert(&self, key: K, value: V) -> Insertion {
-        on_engine!(self, store => store.put(key, value, None))
+        on_engine!(self, store => store.put(key, value, Lifetime::Configured))
     }
 
     /// Inserts or replaces, with a time to live of its own that goes before the cache's (time to
     /// idle still applies). Zero: it is expired at once.
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Insertion {
-        on_engine!(self, store => store.put(key, value, Some(time_to_live)))
+        on_engine!(self, store => store.put(key, value, Lifetime::Given(time_to_live)))
     }
 
     /// Inserts or replaces many entries, one after the other.
@@ -299,7 +300,7 @@ where
     /// # Errors
     /// The entry that was not inserted.
     pub fn insert_if_absent(&self, key: K, value: V) -> Result<Insertion, (K, V)> {
-        on_engine!(self, store => store.upsert(key, value, None, Expect::Absent))
+        on_engine!(self, store => store.upsert(key, value, Lifetime::Configured, Expect::Absent))
     }
 
     /// Removes `key` and returns its value, cloned.
@@ -363,7 +364,7 @@ where
                 Compute::Keep => return found.map(|guard| guard.entry().value.clone()),
                 Compute::Put(value) => {
                     let result = value.clone();
-                    let put = on_engine!(self, store => store.upsert(key, value, None, expect));
+                    let put = on_engine!(self, store => store.upsert(key, value, Lifetime::Configured, expect));
                     match put {
                         Ok(insertion) => return insertion.is_admitted().then_some(result),
                         Err((back, _)) => key = back,

@@ -1,5 +1,6 @@
 //! The engines, and the interface that they share.
 
+use crate::expiration::Lifetime;
 use crate::removal::Insertion;
 use crate::store::{Expect, Store};
 use std::borrow::Borrow;
@@ -127,7 +128,7 @@ where
     }
 
     fn insert(&self, key: K, value: V) -> Insertion {
-        self.put(key, value, None)
+        self.put(key, value, Lifetime::Configured)
     }
 
     fn invalidate<Q>(&self, key: &Q) -> bool
@@ -162,13 +163,8 @@ where
     S: BuildHasher,
 {
     /// Inserts or replaces, whatever is there.
-    pub(crate) fn put(
-        &self,
-        key: K,
-        value: V,
-        time_to_live: Option<std::time::Duration>,
-    ) -> Insertion {
-        match self.upsert(key, value, time_to_live, Expect::Anything) {
+    pub(crate) fn put(&self, key: K, value: V, lifetime: Lifetime) -> Insertion {
+        match self.upsert(key, value, lifetime, Expect::Anything) {
             Ok(insertion) => insertion,
             Err(_) => unreachable!("anything was expected"),
         }

@@ -14,6 +14,21 @@ use std::time::Duration;
 /// hot entry is not written by every hit. An entry may expire that much early.
 const IDLE_PARTS: u32 = 1024;
 
+/// How long a written entry lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// As the cache's settings say.
+    Configured,
+    /// This long, whatever they say; time to idle still applies.
+    Given(Duration),
+    /// What an entry of a snapshot had left.
+    #[cfg(feature = "snapshot")]
+    Remaining {
+        to_live: Option<Duration>,
+        to_idle: Option<Duration>,
+    },
+}
+
 /// See the module's text.
 pub(crate) struct Expiration<K, V> {
     time_to_live: Option<Duration>,
@@ -66,8 +81,7 @@ impl<K, V> Expiration<K, V> {
         self.time_to_idle.is_some() || self.per_entry.is_some()
     }
 
-    /// The times of an entry that is written at `now_ns`. `time_to_live` is the caller's own and
-    /// goes before all settings. `remaining` is `None` for a new key, and else the time that the
+    /// The times of an entry that is written at `now_ns`. `remaining` is `None` for a new key, and else the time that the
     /// replaced value had left, in nanoseconds.
     pub(crate) fn after_write(
         &self,
@@ -75,35 +89,61 @@ impl<K, V> Expiration<K, V> {
         value: &V,
         hash: u64,
         now_ns: u64,
-        time_to_live: Option<Duration>,
+        lifetime: Lifetime,
         remaining: Option<Option<u64>>,
     ) -> EntryTimes {
         if !self.is_in_use() {
             return EntryTimes::default();
         }
-        let own = match (&self.per_entry, remaining) {
-            _ if time_to_live.is_some() => None,
-            (None, _) => None,
-            (Some(expiry), None) => expiry.after_create(key, value),
-            (Some(expiry), Some(remaining)) => {
-                expiry.after_update(key, value, remaining.map(Duration::from_nanos))
-            }
+        let (fixed, own, idle) = match lifetime {
+            Lifetime::Configured => (
+                self.time_to_live
+                    .map(|duration| self.jitter.shorten(duration, hash ^ now_ns)),
+                self.own(key, value, remaining),
+                self.time_to_idle,
+            ),
+            Lifetime::Given(duration) => (Some(duration), None, self.time_to_idle),
+            #[cfg(feature = "snapshot")]
+            Lifetime::Remaining { to_live, to_idle } => (to_live, to_idle, self.time_to_idle),
         };
-        let fixed = match time_to_live {
-            Some(given) => Some(given),
-            None => self
-                .time_to_live
-                .map(|duration| self.jitter.shorten(duration, hash ^ now_ns)),
-        };
-        let limit_ns = fixed.and_then(|duration| deadline_ns(now_ns, duration));
-        let idle_ns = self
-            .time_to_idle
-            .and_then(|duration| deadline_ns(now_ns, duration));
-        let own_ns = own.and_then(|duration| deadline_ns(now_ns, duration));
+        let deadline = |duration: Option<Duration>| deadline_ns(now_ns, duration?);
+        let limit_ns = deadline(fixed);
+        let (own_ns, idle_ns) = (deadline(own), deadline(idle));
         EntryTimes {
             deadline_ns: [limit_ns, idle_ns, own_ns].into_iter().flatten().min(),
             limit_ns,
             written_ns: self.keep_written.then_some(now_ns),
+        }
+    }
+
+    /// The duration that the user's [`Expiry`] gives a written entry.
+    fn own(&self, key: &K, value: &V, remaining: Option<Option<u64>>) -> Option<Duration> {
+        let expiry = self.per_entry.as_ref()?;
+        match remaining {
+            None => expiry.after_create(key, value),
+            Some(remaining) => expiry.after_update(key, value, remaining.map(Duration::from_nanos)),
+        }
+    }
+
+    /// What is left at `now_ns` to an entry with these times.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn remaining(
+        &self,
+        now_ns: u64,
+        deadline_ns: Option<u64>,
+        limit_ns: Option<u64>,
+    ) -> Lifetime {
+        let left = |ns: Option<u64>| Some(Duration::from_nanos(ns?.saturating_sub(now_ns)));
+        if self.moves_on_read() {
+            Lifetime::Remaining {
+                to_live: left(limit_ns),
+                to_idle: left(deadline_ns),
+            }
+        } else {
+            Lifetime::Remaining {
+                to_live: left(deadline_ns),
+                to_idle: None,
+            }
         }
     }
 

@@ -10,6 +10,8 @@ mod expiration;
 mod expiry;
 mod hazard;
 mod hit_buffer;
+#[cfg(feature = "snapshot")]
+mod persistence;
 pub mod policy;
 mod removal;
 mod shard;

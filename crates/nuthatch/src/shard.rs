@@ -373,6 +373,13 @@ impl<K, V> Shard<K, V> {
             .checked_sub(1)
     }
 
+    /// What the deadline of `id` may not be moved beyond, if that is kept and bounded.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn limit_ns(&self, id: EntryId) -> Option<u64> {
+        let limits = self.times.get()?.limit.as_ref()?;
+        limits.get(id).load(Ordering::Relaxed).checked_sub(1)
+    }
+
     /// Moves the deadline of an entry that the caller protects; not beyond its limit. Nothing is
     /// written if it moves by less than `slack_ns` to a later time. Returns whether it came nearer,
     /// so that the wheel has to know.
@@ -579,6 +586,12 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     /// The shard whose lock this is.
     pub(crate) fn shard(&self) -> &'a Shard<K, V> {
         self.shard
+    }
+
+    /// Whether an entry has this id.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn is_live(&self, id: EntryId) -> bool {
+        self.writer.live.contains(id)
     }
 
     /// Whether the policy holds `id`: it is live and not pinned.

@@ -15,7 +15,7 @@
 
 use crate::bound::Bound;
 use crate::clock::Clock;
-use crate::expiration::Expiration;
+use crate::expiration::{Expiration, Lifetime};
 use crate::hazard::{Protection, protect, thread_index};
 use crate::hit_buffer::HitBuffer;
 use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
@@ -29,7 +29,6 @@ use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 /// How many expired, doomed or due entries a write clears away besides its own work.
 const HOUSEKEEPING: usize = 8;
@@ -465,17 +464,17 @@ where
         &self,
         key: K,
         value: V,
-        time_to_live: Option<Duration>,
+        lifetime: Lifetime,
         expect: Expect,
     ) -> Result<Insertion, (K, V)> {
         let mut request = Request {
             hash: self.hash(&key),
             weight: self.weigh(&key, &value),
             entry: Entry { key, value },
-            time_to_live,
+            lifetime,
             expect,
         };
-        if time_to_live.is_some() {
+        if lifetime != Lifetime::Configured {
             self.expiration.start();
         }
         let mut op = self.op();
@@ -583,11 +582,7 @@ where
             Counter::InsertedWeight,
             u64::from(request.weight),
         );
-        let now_ns = if request.time_to_live.is_some() {
-            self.clock.now_ns()
-        } else {
-            op.now_ns
-        };
+        let now_ns = op.now_ns;
         let remaining_ns = found
             .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
             .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
@@ -598,7 +593,7 @@ where
                 &request.entry.value,
                 request.hash,
                 now_ns,
-                request.time_to_live,
+                request.lifetime,
                 found.map(|_| remaining_ns),
             ),
         };
@@ -861,6 +856,59 @@ where
         }
     }
 
+    /// Ids of a shard's entries, those to be evicted first first.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn ranked(&self, shard: usize) -> Vec<EntryId> {
+        let mut exclusive = self.shards[shard].lock();
+        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+            self.drain_ordered(shard, &mut exclusive);
+        }
+        exclusive.ranked()
+    }
+
+    /// Passes the entry that has this id now, if one has, to `look`, with no lock held; with it go
+    /// what is left to it, of its time to live and then of its time to idle, and its access byte.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn visit<R>(
+        &self,
+        shard: usize,
+        id: EntryId,
+        look: impl FnOnce(&Entry<K, V>, u32, Lifetime, u8) -> R,
+    ) -> Option<R> {
+        let mut protection = protect();
+        let shard = &self.shards[shard];
+        let exclusive = shard.lock();
+        if !exclusive.is_live(id) {
+            return None;
+        }
+        let weight = exclusive.weight(id);
+        let entry = exclusive.protect(id, &mut protection);
+        drop(exclusive);
+        let now_ns = self.clock.now_ns();
+        let deadline_ns = shard.deadline_ns(id);
+        if deadline_ns.is_some_and(|ns| ns <= now_ns) {
+            return None;
+        }
+        let lifetime = self
+            .expiration
+            .remaining(now_ns, deadline_ns, shard.limit_ns(id));
+        Some(look(entry, weight, lifetime, shard.access.get(id)))
+    }
+
+    /// Gives the live entry of `key` the hits that an access byte of a snapshot stands for.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn count_hits(&self, key: &K, hits: u8) {
+        if let HitMode::Count { max } = self.hit_mode
+            && hits <= max
+            && let Some(guard) = self.guard(key, false)
+        {
+            let shard = &self.shards[self.shard_index(self.hash(key))];
+            for _ in 0..hits {
+                shard.access.count(guard.id(), max);
+            }
+        }
+    }
+
     // ---- the whole ------------------------------------------------------------------------
 
     pub(crate) fn bound_capacity(&self) -> u64 {
@@ -928,7 +976,7 @@ struct Request<K, V> {
     hash: u64,
     weight: u32,
     entry: Entry<K, V>,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
     expect: Expect,
 }
 
