@@ -1,12 +1,17 @@
 //! The laboratory of Nuthatch: which cache, for which work, and why.
 #![forbid(unsafe_code)]
 
+pub mod bundled;
 pub mod caches;
+pub mod check;
 pub mod closed_loop;
+pub mod grid;
 pub mod keys;
 pub mod output;
 pub mod reference;
 pub mod simulate;
+pub mod sizes;
 pub mod subject;
+pub mod sweep;
 pub mod trace;
 pub mod workloads;

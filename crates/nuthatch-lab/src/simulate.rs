@@ -12,13 +12,15 @@
 use nuthatch::policy::{
     AccessBytes, Entries, EntryFacts, EntryId, EvictionPolicy, HitMode, HitSampler,
 };
+use serde::Serialize;
 use std::sync::Arc;
 
 /// Marks a key that is not resident in [`Simulator::index`].
 const ABSENT: EntryId = EntryId::MAX;
 
 /// What a cache is bounded by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// Every entry counts 1.
     Entries,

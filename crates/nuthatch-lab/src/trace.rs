@@ -351,6 +351,21 @@ impl Display for Source {
 }
 
 impl Source {
+    /// The trace of this name in a directory, if there is one, whatever its format.
+    pub fn in_directory(directory: &Path, name: &str) -> Option<Self> {
+        for format in Format::ALL {
+            for ending in format.endings() {
+                for compression in [".zst", ""] {
+                    let path = directory.join(format!("{name}{ending}{compression}"));
+                    if path.is_file() {
+                        return Some(Self::File { format, path });
+                    }
+                }
+            }
+        }
+        None
+    }
+
     /// The name of the trace: the file's, without directory and ending.
     pub fn name(&self) -> String {
         match self {

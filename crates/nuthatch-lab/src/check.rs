@@ -1,0 +1,359 @@
+//! Holds simulated miss ratios against those that an independent simulator published.
+//!
+//! The table of published rows has the columns `trace, policy, mode, size_pct_of_unique,
+//! size_objects, size_bytes, miss_ratio, byte_miss_ratio, source`. [`YARDSTICKS`] says which of
+//! its policies are ours, and how far apart we may be. Where both follow the same definition that
+//! is nothing at all; where they knowingly do not, a [`Difference`] says what it is, and its cells
+//! are reported but cannot fail.
+
+use crate::simulate::{Bound, Tally};
+use crate::subject::Subject;
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display};
+use std::io::Read;
+use thiserror::Error;
+
+/// The rows' source that the yardsticks speak of.
+const SOURCE: &str = "libcachesim-0.3.5";
+
+/// Published ratios have six decimals; half of the last one is rounding, the rest is ours.
+const ROUNDING_POINTS: f64 = 1e-4;
+
+/// The tolerance, in percentage points, where approximations are part of the policy.
+const CLOSE_POINTS: f64 = 0.5;
+
+/// One published miss ratio.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Published {
+    /// The trace's name.
+    pub trace: String,
+    /// The policy's, as the publisher calls it.
+    pub policy: String,
+    /// What the cache was bounded by.
+    mode: Mode,
+    size_objects: u64,
+    size_bytes: Option<u64>,
+    /// Misses per request.
+    pub miss_ratio: f64,
+    /// Missed bytes per requested byte, in a cache bounded by bytes.
+    pub byte_miss_ratio: Option<f64>,
+    source: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Unit,
+    Bytes,
+}
+
+/// Why a table of published miss ratios cannot be read.
+#[derive(Debug, Error)]
+pub enum PublishedError {
+    /// A line does not have the columns, or one of them holds something else.
+    #[error(transparent)]
+    Csv(#[from] csv::Error),
+    /// A row for a cache bounded by bytes does not say by how many.
+    #[error("row {row} has the mode \"bytes\" but no size_bytes")]
+    NoBytes {
+        /// The row's number, from 1.
+        row: usize,
+    },
+}
+
+/// Reads the rows that [`YARDSTICKS`] speak of, and skips all others.
+pub fn read_published(input: impl Read) -> Result<Vec<Published>, PublishedError> {
+    let mut reader = csv::Reader::from_reader(input);
+    let mut published = Vec::new();
+    for (row, line) in (1..).zip(reader.deserialize::<Published>()) {
+        let line = line?;
+        if line.mode == Mode::Bytes && line.size_bytes.is_none() {
+            return Err(PublishedError::NoBytes { row });
+        }
+        if line.source == SOURCE && line.yardstick().is_some() {
+            published.push(line);
+        }
+    }
+    Ok(published)
+}
+
+impl Published {
+    /// What the cache was bounded by.
+    pub fn bound(&self) -> Bound {
+        match self.mode {
+            Mode::Unit => Bound::Entries,
+            Mode::Bytes => Bound::Bytes,
+        }
+    }
+
+    /// The cache's capacity in entries or bytes.
+    pub fn capacity(&self) -> u64 {
+        match self.mode {
+            Mode::Unit => self.size_objects,
+            Mode::Bytes => self.size_bytes.expect("reading made sure of it"),
+        }
+    }
+
+    /// What this row is to be compared with.
+    pub fn yardstick(&self) -> Option<&'static Yardstick> {
+        YARDSTICKS
+            .iter()
+            .find(|yardstick| yardstick.published == self.policy)
+    }
+
+    /// How far apart the row and a simulation of it are.
+    pub fn compare(&self, subject: &Subject, tally: Tally) -> Comparison {
+        let points = |ours: f64, theirs: f64| 100.0 * (ours - theirs);
+        let requests = points(tally.miss_ratio(), self.miss_ratio);
+        let bytes = self
+            .byte_miss_ratio
+            .map(|theirs| points(tally.byte_miss_ratio(), theirs));
+        let yardstick = self
+            .yardstick()
+            .expect("reading kept only rows with a yardstick");
+        let difference = DIFFERENCES
+            .iter()
+            .position(|difference| difference.covers(self, subject));
+        Comparison {
+            trace: self.trace.clone(),
+            published: self.policy.clone(),
+            subject: subject.to_string(),
+            bound: self.bound(),
+            capacity: self.capacity(),
+            points: [Some(requests), bytes]
+                .into_iter()
+                .flatten()
+                .fold(0.0, further),
+            allowed_points: yardstick.allowed_points(subject),
+            difference,
+        }
+    }
+}
+
+/// Whichever of two numbers is further from 0.
+fn further(a: f64, b: f64) -> f64 {
+    if b.abs() > a.abs() { b } else { a }
+}
+
+/// A published policy and ours.
+#[derive(Debug)]
+pub struct Yardstick {
+    /// The published name.
+    pub published: &'static str,
+    /// Our policy of that definition.
+    pub policy: &'static str,
+    /// Whether the product's must agree to the last request; the references always must.
+    exact: bool,
+}
+
+impl Yardstick {
+    const fn exact(published: &'static str, policy: &'static str) -> Self {
+        Self {
+            published,
+            policy,
+            exact: true,
+        }
+    }
+
+    const fn close(published: &'static str, policy: &'static str) -> Self {
+        Self {
+            published,
+            policy,
+            exact: false,
+        }
+    }
+
+    /// The simulations that a row of this policy is held against.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let subject: Subject = self
+            .policy
+            .parse()
+            .expect("the table names policies that exist");
+        match subject {
+            Subject::Product(policy) => {
+                vec![Subject::Product(policy.clone()), Subject::Reference(policy)]
+            }
+            other => vec![other],
+        }
+    }
+
+    fn allowed_points(&self, subject: &Subject) -> f64 {
+        let product = matches!(subject, Subject::Product(_));
+        if product && !self.exact {
+            CLOSE_POINTS
+        } else {
+            ROUNDING_POINTS
+        }
+    }
+}
+
+/// Every published policy that we have a counterpart of.
+pub const YARDSTICKS: &[Yardstick] = &[
+    Yardstick::exact("FIFO", "fifo"),
+    Yardstick::exact("LRU", "lru"),
+    Yardstick::exact("CLOCK", "clock:1"),
+    Yardstick::exact("CLOCK-2bit", "clock:2"),
+    Yardstick::exact("Belady", "belady"),
+    Yardstick::exact("LRU-2", "lru_2"),
+    Yardstick::exact("MQ", "mq"),
+    Yardstick::exact("Clock2Q+", "clock2q_plus"),
+    Yardstick::close("SIEVE", "sieve"),
+    Yardstick::close("LFU", "lfu"),
+    Yardstick::close("GDSF", "gdsf"),
+];
+
+/// A place where we knowingly define a policy otherwise than the publisher.
+#[derive(Debug)]
+pub struct Difference {
+    /// The published policies.
+    pub policies: &'static [&'static str],
+    /// Where it shows.
+    pub place: Place,
+    /// What differs, and why we keep it.
+    pub reason: &'static str,
+}
+
+/// Where a difference shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In caches of fewer entries than this.
+    Below(u64),
+    /// In caches bounded by bytes.
+    Bytes,
+    /// Everywhere.
+    Everywhere,
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Below(entries) => write!(f, "in caches of fewer than {entries} entries"),
+            Self::Bytes => f.write_str("in caches bounded by bytes"),
+            Self::Everywhere => f.write_str("everywhere"),
+        }
+    }
+}
+
+impl Difference {
+    fn covers(&self, row: &Published, _: &Subject) -> bool {
+        let here = match self.place {
+            Place::Below(entries) => row.size_objects < entries,
+            Place::Bytes => row.mode == Mode::Bytes,
+            Place::Everywhere => true,
+        };
+        here && self.policies.contains(&row.policy.as_str())
+    }
+}
+
+/// The differences that are intended.
+pub const DIFFERENCES: &[Difference] = &[];
+
+/// One published miss ratio beside our own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The trace's name.
+    pub trace: String,
+    /// The policy's published name.
+    pub published: String,
+    /// What was simulated.
+    pub subject: String,
+    /// What the cache was bounded by.
+    pub bound: Bound,
+    /// The cache's capacity.
+    pub capacity: u64,
+    /// Our miss ratio less the published one, in percentage points: by requests or by bytes,
+    /// whichever is further apart.
+    pub points: f64,
+    /// How far apart they may be.
+    pub allowed_points: f64,
+    /// The intended difference that covers this cell, by its place in [`DIFFERENCES`].
+    pub difference: Option<usize>,
+}
+
+impl Comparison {
+    /// Whether the two are close enough.
+    pub fn agrees(&self) -> bool {
+        self.points.abs() <= self.allowed_points
+    }
+
+    /// Whether they are not, and nobody meant it.
+    pub fn fails(&self) -> bool {
+        !self.agrees() && self.difference.is_none()
+    }
+}
+
+/// The comparisons of one policy, summed up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The policy's published name.
+    pub published: String,
+    /// What was simulated.
+    pub subject: String,
+    /// What the caches were bounded by: `entries` or `bytes`.
+    pub bound: Bound,
+    /// Cells compared.
+    pub cells: usize,
+    /// Cells that agree.
+    pub agreeing: usize,
+    /// Cells that do not, by intention.
+    pub intended: usize,
+    /// Cells that do not and should.
+    pub failed: usize,
+    /// The mean of the absolute differences.
+    pub mean_points: f64,
+    /// The greatest difference, with its sign.
+    pub max_points: f64,
+    /// Where that is.
+    pub max_at: String,
+}
+
+impl Summary {
+    /// One summary for each policy, subject and bound, in order of first appearance.
+    pub fn of(comparisons: &[Comparison]) -> Vec<Self> {
+        let mut summaries: Vec<Self> = Vec::new();
+        for each in comparisons {
+            let fits = |summary: &&mut Self| {
+                summary.published == each.published
+                    && summary.subject == each.subject
+                    && summary.bound == each.bound
+            };
+            match summaries.iter_mut().find(fits) {
+                Some(summary) => summary.add(each),
+                None => summaries.push(Self::first(each)),
+            }
+        }
+        for summary in &mut summaries {
+            summary.mean_points /= summary.cells as f64;
+        }
+        summaries
+    }
+
+    fn first(comparison: &Comparison) -> Self {
+        let mut summary = Self {
+            published: comparison.published.clone(),
+            subject: comparison.subject.clone(),
+            bound: comparison.bound,
+            cells: 0,
+            agreeing: 0,
+            intended: 0,
+            failed: 0,
+            mean_points: 0.0,
+            max_points: 0.0,
+            max_at: String::new(),
+        };
+        summary.add(comparison);
+        summary
+    }
+
+    fn add(&mut self, comparison: &Comparison) {
+        self.cells += 1;
+        self.agreeing += usize::from(comparison.agrees());
+        self.failed += usize::from(comparison.fails());
+        self.intended += usize::from(!comparison.agrees() && !comparison.fails());
+        self.mean_points += comparison.points.abs();
+        if self.cells == 1 || comparison.points.abs() > self.max_points.abs() {
+            self.max_points = comparison.points;
+            self.max_at = format!("{} at {}", comparison.trace, comparison.capacity);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `nuthatch-lab simulate --check`: whether an independent simulator agrees.
+
+use super::Arguments;
+use anyhow::Context;
+use nuthatch_lab::check::{Comparison, DIFFERENCES, Published, Summary, read_published};
+use nuthatch_lab::output::{Align, Table, write_json};
+use nuthatch_lab::simulate::Bound;
+use nuthatch_lab::subject::Subject;
+use nuthatch_lab::sweep::sweep;
+use nuthatch_lab::trace::{Source, Trace};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How many disagreements are listed one by one.
+const LISTED: usize = 20;
+
+pub(super) fn run(arguments: &Arguments, published: &Path) -> anyhow::Result<ExitCode> {
+    let context = || published.display().to_string();
+    let file = File::open(published).with_context(context)?;
+    let mut rows_by_trace = BTreeMap::<String, Vec<Published>>::new();
+    for row in read_published(file).with_context(context)? {
+        if arguments.traces.is_empty() || arguments.traces.contains(&row.trace) {
+            rows_by_trace
+                .entry(row.trace.clone())
+                .or_default()
+                .push(row);
+        }
+    }
+    let own_directory = published.parent().unwrap_or(Path::new("."));
+    let directory = arguments.trace_dir.as_deref().unwrap_or(own_directory);
+    let mut comparisons = Vec::new();
+    for (name, rows) in &rows_by_trace {
+        let source = Source::in_directory(directory, name)
+            .with_context(|| format!("there is no trace {name} in {}", directory.display()))?;
+        let trace = source
+            .load(arguments.columns.as_ref())
+            .with_context(|| source.to_string())?;
+        comparisons.extend(compare(arguments, &trace, rows)?);
+    }
+    if comparisons.is_empty() {
+        anyhow::bail!("{} has no row to compare with", published.display());
+    }
+    let agreed = report(&comparisons);
+    if let Some(path) = &arguments.json {
+        write_json(path, &comparisons).with_context(|| path.display().to_string())?;
+    }
+    Ok(if agreed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn compare(
+    arguments: &Arguments,
+    trace: &Trace,
+    rows: &[Published],
+) -> anyhow::Result<Vec<Comparison>> {
+    let wanted = super::subjects(&arguments.policies)?;
+    let all = arguments.policies.iter().any(|name| name == "all");
+    let is_wanted = |subject: &Subject| all || wanted.contains(subject);
+    let mut cells = Vec::new();
+    for row in rows {
+        let subjects = row
+            .yardstick()
+            .map_or_else(Vec::new, |yardstick| yardstick.subjects());
+        cells.extend(
+            subjects
+                .into_iter()
+                .filter(is_wanted)
+                .map(|subject| (row, subject)),
+        );
+    }
+    Ok(sweep(
+        trace.name(),
+        &cells,
+        arguments.threads,
+        |(row, subject)| row.compare(subject, subject.replay(trace, row.bound(), row.capacity())),
+    ))
+}
+
+/// Prints what was found; whether nothing failed.
+#[expect(clippy::print_stdout, reason = "the tables are the command's result")]
+fn report(comparisons: &[Comparison]) -> bool {
+    println!("{}", summary_table(&Summary::of(comparisons)));
+    print_differences(comparisons);
+    let failed: Vec<_> = comparisons.iter().filter(|each| each.fails()).collect();
+    if failed.is_empty() {
+        println!(
+            "All {} cells agree, but for the differences by intention.",
+            comparisons.len()
+        );
+        return true;
+    }
+    println!("{} of {} cells disagree:", failed.len(), comparisons.len());
+    for each in failed.iter().take(LISTED) {
+        println!(
+            "  {} ({}) on {} at {}: {:+.4} points, {:.4} allowed",
+            each.subject,
+            each.published,
+            each.trace,
+            each.capacity,
+            each.points,
+            each.allowed_points
+        );
+    }
+    if failed.len() > LISTED {
+        println!("  and {} more", failed.len() - LISTED);
+    }
+    false
+}
+
+fn summary_table(summaries: &[Summary]) -> Table {
+    let mut table = Table::new([
+        ("published", Align::Left),
+        ("simulated", Align::Left),
+        ("bounded by", Align::Left),
+        ("cells", Align::Right),
+        ("agree", Align::Right),
+        ("by intention not", Align::Right),
+        ("fail", Align::Right),
+        ("mean points", Align::Right),
+        ("max points", Align::Right),
+        ("where", Align::Left),
+    ]);
+    for summary in summaries {
+        table.row([
+            summary.published.clone(),
+            summary.subject.clone(),
+            match summary.bound {
+                Bound::Entries => "entries".to_owned(),
+                Bound::Bytes => "bytes".to_owned(),
+            },
+            summary.cells.to_string(),
+            summary.agreeing.to_string(),
+            summary.intended.to_string(),
+            summary.failed.to_string(),
+            format!("{:.4}", summary.mean_points),
+            format!("{:+.4}", summary.max_points),
+            summary.max_at.clone(),
+        ]);
+    }
+    table
+}
+
+/// The intended differences that showed.
+#[expect(clippy::print_stdout, reason = "the table is the command's result")]
+fn print_differences(comparisons: &[Comparison]) {
+    let shows = |comparison: &&Comparison| !comparison.agrees();
+    for (number, difference) in DIFFERENCES.iter().enumerate() {
+        let covered = comparisons
+            .iter()
+            .filter(|each| each.difference == Some(number));
+        let shown = covered.filter(shows).count();
+        if shown > 0 {
+            let policies = difference.policies.join(", ");
+            println!(
+                "By intention ({shown} cells): {policies}, {}: {}",
+                difference.place, difference.reason
+            );
+        }
+    }
+}
