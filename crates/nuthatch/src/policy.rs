@@ -20,6 +20,8 @@
 
 mod adaptive;
 mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod dlfu;
 mod fifo;
 mod gdsf;
@@ -35,6 +37,8 @@ mod sampled_lru;
 mod sieve;
 mod sketch;
 mod slru;
+#[cfg(test)]
+mod steps;
 
 pub use ghost::{CompactGhosts, GhostLists};
 pub use kind::{

@@ -127,16 +127,22 @@ impl Links {
 
     /// The entry behind `id` in its list.
     pub fn next(&self, id: EntryId) -> Option<EntryId> {
+        #[cfg(test)]
+        super::steps::take();
         Self::id(self.nodes[id as usize].next())
     }
 
     /// The entry before `id` in its list.
     pub fn prev(&self, id: EntryId) -> Option<EntryId> {
+        #[cfg(test)]
+        super::steps::take();
         Self::id(self.nodes[id as usize].prev())
     }
 
     /// Appends `id`, which must be in no list, to `list`.
     pub fn push_back(&mut self, list: u8, id: EntryId) {
+        #[cfg(test)]
+        super::steps::take();
         self.reserve(id as usize + 1);
         debug_assert!(
             self.list_of(id).is_none(),
@@ -167,6 +173,8 @@ impl Links {
     /// # Panics
     /// If `at` is in no list.
     pub fn insert_before(&mut self, at: EntryId, id: EntryId) {
+        #[cfg(test)]
+        super::steps::take();
         self.reserve(id as usize + 1);
         debug_assert!(
             self.list_of(id).is_none(),
@@ -203,6 +211,8 @@ impl Links {
 
     /// Takes `id` out of its list and returns which one that was; `None` if it was in none.
     pub fn remove(&mut self, id: EntryId) -> Option<u8> {
+        #[cfg(test)]
+        super::steps::take();
         let list = self.list_of(id)?;
         let node = std::mem::replace(&mut self.nodes[id as usize], Node::UNLINKED);
         let (prev, next) = (node.prev(), node.next());
