@@ -12,6 +12,8 @@ mod hazard;
 mod hit_buffer;
 #[cfg(feature = "snapshot")]
 mod persistence;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine embeds it"))]
+mod flight;
 pub mod policy;
 mod removal;
 mod shard;
@@ -37,6 +39,7 @@ pub use engine::{ConcurrentCache, Engine, EngineError, LockFree, Locked};
 pub use expiry::Expiry;
 pub use policy::Policy;
 pub use removal::{Insertion, RemovalCause};
+pub use flight::LoadError;
 pub use stats::StatsSnapshot;
 pub use store::Store;
 

@@ -8,7 +8,7 @@
 //! and `get_mut` on them is `with_mut`.
 //!
 //! Run the models with
-//! `RUSTFLAGS="--cfg loom" cargo test -p nuthatch --release --lib model`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p nuthatch --lib model`.
 
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
