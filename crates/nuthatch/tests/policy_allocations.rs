@@ -3,7 +3,9 @@
 //! The allocator counts per thread, so that tests do not see each other's allocations.
 
 use nuthatch::Policy;
-use nuthatch::policy::{AccessBytes, Entries, EntryFacts, EntryId, EvictionPolicy, HitMode};
+use nuthatch::policy::{
+    AccessBytes, BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy, HitMode,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -55,8 +57,7 @@ const CAPACITY: usize = 512;
 
 /// Inserts, hits, replaces, removes and evicts thousands of entries and returns the number of
 /// allocations that the policy made meanwhile.
-fn allocations_in_use(policy: &Policy) -> u64 {
-    let mut policy = policy.build(CAPACITY as u64, 1, CAPACITY, 1).remove(0);
+fn allocations_in_use(policy: &mut BuiltPolicy) -> u64 {
     let mode = policy.hit_mode();
     let access = AccessBytes::new(CAPACITY * 2);
     access.reserve(CAPACITY * 2);
@@ -116,8 +117,15 @@ fn allocations_in_use(policy: &Policy) -> u64 {
 #[test]
 fn no_policy_allocates_after_it_reserved() {
     for info in Policy::built_in() {
-        let policy = info.name.parse().expect("the table's names parse");
-        assert_eq!(allocations_in_use(&policy), 0, "{info}");
+        let policy: Policy = info.name.parse().expect("the table's names parse");
+        let mut built = policy.build(CAPACITY as u64, 1, CAPACITY, 1).remove(0);
+        let at_first = allocations_in_use(&mut built);
+        // The shadows of the default grow with the keys that they meet, up to a bound.
+        assert!(
+            at_first == 0 || policy.name() == "default",
+            "{info}: {at_first}"
+        );
+        assert_eq!(allocations_in_use(&mut built), 0, "{info}, used again");
     }
 }
 

@@ -75,6 +75,8 @@ impl FrequencySketch {
     /// estimates survive (those of keys whose old blocks merge may rise).
     pub fn resize(&mut self, entries: usize) {
         self.sample = (entries as u64).max(1) * self.sample_per_entry.max(1);
+        // A smaller sample may be full already; the next increment ages it.
+        self.increments = self.increments.min(self.sample - 1);
         let bytes = entries as f64 * self.bytes_per_entry;
         let blocks = (bytes / size_of::<Block>() as f64).ceil().max(1.0) as usize;
         let old = self.blocks.len();

@@ -202,7 +202,9 @@ impl Shadows {
 
     /// Forgets all keys and all history.
     pub(super) fn clear(&mut self) {
-        self.directory = Directory::default();
+        self.directory.ids.clear();
+        self.directory.keys.clear();
+        self.directory.free.clear();
         for shadow in &mut self.shadows {
             shadow.queues.clear();
             shadow.weight = 0;

@@ -164,6 +164,8 @@ impl Steering {
         let shadow = (entries as u64 / SHADOW_DIVISOR).clamp(MIN_SHADOW, MAX_SHADOW);
         trial.rate = (shadow as f64 / entries).min(1.0);
         trial.entries = (entries * trial.rate) as u64;
+        // A shorter epoch may be over already; the next request ends it.
+        trial.requests = trial.requests.min(trial.epoch_requests());
         let threshold = (trial.rate * 2f64.powi(32)) as u32;
         self.threshold.store(threshold, Ordering::Relaxed);
         let capacity = (trial.capacity as f64 * trial.rate).round() as u64;
@@ -185,15 +187,15 @@ impl Steering {
 
     fn choose(&self, trial: &mut Trial) {
         let in_force = self.rule.load(Ordering::Relaxed) as usize;
-        let hits: Vec<f64> = trial.shadows.hits().collect();
-        let (best, most) =
-            hits.iter()
-                .enumerate()
-                .fold((in_force, hits[in_force]), |best, (rule, &hits)| {
-                    if hits > best.1 { (rule, hits) } else { best }
-                });
-        let lead = most - hits[in_force];
-        let price = (hits[in_force] * RELATIVE_LEAD)
+        let hits = || trial.shadows.hits();
+        let in_force_hits = hits().nth(in_force).expect("every rule has a shadow");
+        let (best, most) = hits()
+            .enumerate()
+            .fold((in_force, in_force_hits), |best, (rule, hits)| {
+                if hits > best.1 { (rule, hits) } else { best }
+            });
+        let lead = most - in_force_hits;
+        let price = (in_force_hits * RELATIVE_LEAD)
             .max(trial.entries as f64 * LEAD_PER_ENTRY)
             .max(MIN_LEAD);
         if lead >= price {
