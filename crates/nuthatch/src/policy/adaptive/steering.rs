@@ -173,6 +173,8 @@ impl Steering {
         trial
             .shadows
             .resize(capacity, trial.entries as usize, sampled);
+        // A smaller sample has shorter epochs; one that was over by now ends with the next request.
+        trial.requests = trial.requests.min(trial.epoch_requests());
     }
 
     fn replay(&self, trial: &mut Trial, hash: u64, weight: u32) {
@@ -227,5 +229,22 @@ impl HitSampler for Steering {
                 self.replay(&mut trial, hash, weight);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Steering;
+
+    #[test]
+    fn epoch_of_a_cache_that_shrank_ends_with_the_next_request() {
+        let steering = Steering::new(10_000);
+        for hash in 0..30 {
+            steering.miss(hash, 1);
+        }
+        steering.set_capacity(1);
+        steering.validate();
+        steering.miss(0, 1);
+        assert_eq!(steering.trial.lock().requests, 0);
     }
 }
