@@ -4,6 +4,7 @@ use crate::DefaultHashBuilder;
 use crate::builder::{BuildError, CacheBuilder};
 use crate::engine::{Engine, LockFree, Locked};
 use crate::expiration::Lifetime;
+use crate::flight::Flights;
 use crate::policy::Policy;
 use crate::removal::Insertion;
 use crate::shard::Guarded;
@@ -50,6 +51,7 @@ pub(crate) struct Inner<K, V, S> {
     pub(crate) store: AnyStore<K, V, S>,
     policy: Policy,
     pub(crate) refresh_after: Option<Duration>,
+    pub(crate) flights: Flights<K, V>,
 }
 
 pub(crate) enum AnyStore<K, V, S> {
@@ -170,6 +172,7 @@ where
                 store,
                 policy,
                 refresh_after,
+                flights: Flights::new(),
             }),
             sweeper: None,
         };

@@ -34,8 +34,8 @@ use std::marker::PhantomData;
 use std::ptr::null_mut;
 
 /// Pairs of cells in a record: how many protections one thread can hold before it needs another
-/// record.
-const PAIRS: usize = 7;
+/// record. So many fill two cache lines together with the record's own fields.
+const PAIRS: usize = 6;
 
 /// Two cells: the table being probed, and the entry found in it.
 #[derive(Debug)]
@@ -214,13 +214,12 @@ impl Record {
 
     /// Takes a pair of cells, if one is free. Owner only.
     #[inline]
-    fn take(&self) -> Option<u32> {
+    fn take(&self) -> Option<(u32, &Pair)> {
         let free = self.free.load(Ordering::Relaxed);
-        if free == 0 {
-            return None;
-        }
+        let number = free.trailing_zeros();
+        let pair = self.pairs.get(number as usize)?;
         self.free.store(free & (free - 1), Ordering::Relaxed);
-        Some(free.trailing_zeros())
+        Some((number, pair))
     }
 
     #[inline]
@@ -235,7 +234,9 @@ impl Record {
 #[derive(Debug)]
 pub(crate) struct Protection<'d> {
     record: &'d Record,
-    pair: u32,
+    pair: &'d Pair,
+    /// The pair's number in the record.
+    number: u32,
     /// Whether the whole record belongs to this protection, because the thread's own was full.
     spare: bool,
     not_send: PhantomData<*const ()>,
@@ -247,9 +248,10 @@ impl<'d> Protection<'d> {
     #[inline]
     pub(crate) fn new(domain: &'d Domain, record: &'d Record) -> Self {
         match record.take() {
-            Some(pair) => Self {
+            Some((number, pair)) => Self {
                 record,
                 pair,
+                number,
                 spare: false,
                 not_send: PhantomData,
             },
@@ -264,10 +266,11 @@ impl<'d> Protection<'d> {
             let record = domain.acquire();
             // A record whose last owner leaked all its guards has no cell to give; it stays owned
             // and is passed over from now on.
-            if let Some(pair) = record.take() {
+            if let Some((number, pair)) = record.take() {
                 return Self {
                     record,
                     pair,
+                    number,
                     spare: true,
                     not_send: PhantomData,
                 };
@@ -279,7 +282,7 @@ impl<'d> Protection<'d> {
     /// the current one.
     #[inline]
     pub(crate) fn protect_table(&self, address: usize) {
-        self.pair().table.store(address, Ordering::Release);
+        self.pair.table.store(address, Ordering::Release);
         barrier::light();
     }
 
@@ -289,14 +292,14 @@ impl<'d> Protection<'d> {
     pub(crate) fn protect_entry(&self, address: usize) {
         // Release: pairs with the Acquire in `Domain::take`; it ends the use of the entry that the
         // cell protected before.
-        self.pair().entry.store(address, Ordering::Release);
+        self.pair.entry.store(address, Ordering::Release);
         barrier::light();
     }
 
     /// Stops protecting the table (a guard that only needs its entry).
     #[inline]
     pub(crate) fn release_table(&self) {
-        self.pair().table.store(0, Ordering::Release);
+        self.pair.table.store(0, Ordering::Release);
     }
 
     /// The dense index of the record that this protection uses.
@@ -304,24 +307,19 @@ impl<'d> Protection<'d> {
     pub(crate) fn thread_index(&self) -> usize {
         self.record.index
     }
-
-    #[inline]
-    fn pair(&self) -> &Pair {
-        &self.record.pairs[self.pair as usize % PAIRS]
-    }
 }
 
 impl Drop for Protection<'_> {
     #[inline]
     fn drop(&mut self) {
-        let pair = self.pair();
+        let pair = self.pair;
         // Release: pairs with the Acquire in `Domain::take`. The table's cell is left alone: what
         // it holds at worst delays the end of one old table until this thread reads again.
         pair.entry.store(0, Ordering::Release);
         if self.spare {
             pair.table.store(0, Ordering::Release);
         }
-        self.record.put(self.pair);
+        self.record.put(self.number);
         if self.spare {
             self.record.release();
         }

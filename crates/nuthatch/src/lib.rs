@@ -8,12 +8,12 @@ mod clock;
 mod engine;
 mod expiration;
 mod expiry;
+mod flight;
 mod hazard;
 mod hit_buffer;
+mod loading;
 #[cfg(feature = "snapshot")]
 mod persistence;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine embeds it"))]
-mod flight;
 pub mod policy;
 mod removal;
 mod shard;
@@ -37,9 +37,9 @@ pub use cache::{Cache, Compute, EntryRef, Iter};
 pub use clock::{Clock, ManualClock};
 pub use engine::{ConcurrentCache, Engine, EngineError, LockFree, Locked};
 pub use expiry::Expiry;
+pub use flight::LoadError;
 pub use policy::Policy;
 pub use removal::{Insertion, RemovalCause};
-pub use flight::LoadError;
 pub use stats::StatsSnapshot;
 pub use store::Store;
 

@@ -544,7 +544,9 @@ impl EntryTimes {
 impl<'a, K, V> Exclusive<'a, K, V> {
     /// The entry with this hash that `is_it` accepts.
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(&K) -> bool) -> Option<(Place, EntryId)> {
-        self.table().find(hash, |id| is_it(&self.entry(id).key))
+        // SAFETY: linked in the table, hence live, and the lock is held.
+        let entry = |id| unsafe { (*self.shard.slots.get(id).get()).assume_init_ref() };
+        self.table().find(hash, |id| is_it(&entry(id).key))
     }
 
     /// A live entry.

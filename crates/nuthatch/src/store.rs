@@ -81,14 +81,17 @@ pub(crate) enum Expect {
     Absent,
     /// This very entry, which the caller protects.
     Entry(EntryId),
+    /// An entry written at this time, in nanoseconds, where that is kept.
+    WrittenAt(u64),
 }
 
 impl Expect {
-    fn is_met_by(self, found: Option<EntryId>) -> bool {
+    fn is_met_by<K, V>(self, found: Option<EntryId>, shard: &Shard<K, V>) -> bool {
         match self {
             Self::Anything => true,
             Self::Absent => found.is_none(),
             Self::Entry(id) => found == Some(id),
+            Self::WrittenAt(ns) => found.and_then(|id| shard.written_ns(id)) == Some(ns),
         }
     }
 }
@@ -253,6 +256,15 @@ where
             }
         }
         guard
+    }
+
+    /// When the value that `guard` protects was written, if that is kept.
+    pub(crate) fn written_ns<Q>(&self, key: &Q, guard: &Guarded<'_, K, V>) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shards[self.shard_index(self.hash(key))].written_ns(guard.id())
     }
 
     /// Reads many keys: first all lines that the searches begin with are asked for, then the
@@ -470,7 +482,7 @@ where
         let mut request = Request {
             hash: self.hash(&key),
             weight: self.weigh(&key, &value),
-            entry: Entry { key, value },
+            entry: Some(Entry { key, value }),
             lifetime,
             expect,
         };
@@ -483,15 +495,15 @@ where
         let mut attempts = 0;
         let result = loop {
             let mut exclusive = self.shards[index].lock();
-            let step = self.try_upsert(index, &mut exclusive, &mut op, request, room);
+            let step = self.try_upsert(index, &mut exclusive, &mut op, &mut request, room);
             self.finish(exclusive, &mut op);
             let needed = match step {
                 Step::Done(insertion) => break Ok(insertion),
-                Step::Unexpected(entry) => break Err((entry.key, entry.value)),
-                Step::NoRoom(back, needed) => {
-                    request = back;
-                    needed
+                Step::Unexpected => {
+                    let Entry { key, value } = request.into_entry();
+                    break Err((key, value));
                 }
+                Step::NoRoom(needed) => needed,
             };
             if self.evict_elsewhere(index, &mut op, needed, room) {
                 continue;
@@ -517,14 +529,17 @@ where
         index: usize,
         exclusive: &mut Exclusive<'_, K, V>,
         op: &mut Op,
-        request: Request<K, V>,
+        request: &mut Request<K, V>,
         room: Room,
-    ) -> Step<K, V> {
+    ) -> Step {
         let hash_key = |key: &K| self.hash(key);
         self.housekeep(index, exclusive, op);
-        let mut found = self.find_live(exclusive, op, request.hash, &request.entry.key);
-        if !request.expect.is_met_by(found.map(|(_, id)| id)) {
-            return Step::Unexpected(request.entry);
+        let mut found = self.find_live(exclusive, op, request.hash, request.key());
+        if !request
+            .expect
+            .is_met_by(found.map(|(_, id)| id), exclusive.shard())
+        {
+            return Step::Unexpected;
         }
         if u64::from(request.weight) > self.bound.capacity() {
             // Counted and removed where a key that finds no room is.
@@ -542,7 +557,7 @@ where
             let may_evict =
                 room == Room::OfAll || exclusive.total_weight() + needed > self.bound.share(index);
             if !has_room && !may_evict {
-                return Step::NoRoom(request, needed);
+                return Step::NoRoom(needed);
             }
             if found.is_none() && !prepared {
                 prepared = true;
@@ -556,7 +571,7 @@ where
                 break;
             }
             let Some((removed, weight)) = exclusive.evict(&hash_key) else {
-                return Step::NoRoom(request, needed);
+                return Step::NoRoom(needed);
             };
             op.credit += u64::from(weight);
             if found.is_some_and(|(_, id)| id == removed.id()) {
@@ -572,7 +587,7 @@ where
         &self,
         exclusive: &mut Exclusive<'_, K, V>,
         op: &mut Op,
-        request: Request<K, V>,
+        request: &mut Request<K, V>,
         found: Option<(Place, EntryId)>,
     ) -> Insertion {
         let hash_key = |key: &K| self.hash(key);
@@ -586,11 +601,12 @@ where
         let remaining_ns = found
             .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
             .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
+        let entry = request.take_entry();
         let birth = Birth {
             weight: request.weight,
             times: self.expiration.after_write(
-                &request.entry.key,
-                &request.entry.value,
+                &entry.key,
+                &entry.value,
                 request.hash,
                 now_ns,
                 request.lifetime,
@@ -598,10 +614,10 @@ where
             ),
         };
         let Some((place, old)) = found else {
-            exclusive.insert(request.hash, request.entry, birth, now_ns, &hash_key);
+            exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
             return Insertion::Created;
         };
-        let (id, removed) = exclusive.replace(place, old, request.entry, birth, now_ns, &hash_key);
+        let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
         self.leave(exclusive, op, removed, RemovalCause::Replaced);
         match self.hit_mode {
             HitMode::Ignore => {}
@@ -670,7 +686,7 @@ where
     #[cold]
     fn reject(&self, index: usize, op: &mut Op, request: &Request<K, V>) {
         let mut exclusive = self.shards[index].lock();
-        let found = self.find_live(&mut exclusive, op, request.hash, &request.entry.key);
+        let found = self.find_live(&mut exclusive, op, request.hash, request.key());
         self.reject_found(&mut exclusive, op, found, request.weight);
         self.finish(exclusive, op);
     }
@@ -975,17 +991,33 @@ where
 struct Request<K, V> {
     hash: u64,
     weight: u32,
-    entry: Entry<K, V>,
+    /// Taken when it is linked.
+    entry: Option<Entry<K, V>>,
     lifetime: Lifetime,
     expect: Expect,
 }
 
+impl<K, V> Request<K, V> {
+    fn key(&self) -> &K {
+        &self.entry.as_ref().expect("not linked yet").key
+    }
+
+    fn take_entry(&mut self) -> Entry<K, V> {
+        self.entry.take().expect("not linked yet")
+    }
+
+    fn into_entry(mut self) -> Entry<K, V> {
+        self.take_entry()
+    }
+}
+
 /// What became of one visit to the key's shard.
-enum Step<K, V> {
+enum Step {
     Done(Insertion),
-    Unexpected(Entry<K, V>),
+    /// What was found is not what the request expects.
+    Unexpected,
     /// So much weight is missing, and this shard is not the one to give it.
-    NoRoom(Request<K, V>, u64),
+    NoRoom(u64),
 }
 
 /// Whom a write may take room from.

@@ -191,11 +191,12 @@ impl Steering {
         let in_force = self.rule.load(Ordering::Relaxed) as usize;
         let hits = || trial.shadows.hits();
         let in_force_hits = hits().nth(in_force).expect("every rule has a shadow");
-        let (best, most) = hits()
-            .enumerate()
-            .fold((in_force, in_force_hits), |best, (rule, hits)| {
-                if hits > best.1 { (rule, hits) } else { best }
-            });
+        let (best, most) =
+            hits()
+                .enumerate()
+                .fold((in_force, in_force_hits), |best, (rule, hits)| {
+                    if hits > best.1 { (rule, hits) } else { best }
+                });
         let lead = most - in_force_hits;
         let price = (in_force_hits * RELATIVE_LEAD)
             .max(trial.entries as f64 * LEAD_PER_ENTRY)
