@@ -45,3 +45,8 @@ pub use store::Store;
 
 /// The hasher of keys that a cache uses unless told otherwise: fast, seeded at random.
 pub type DefaultHashBuilder = foldhash::fast::RandomState;
+
+/// Compiles and runs the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeDoctests;
