@@ -47,6 +47,7 @@ pub use slru::Slru;
 pub use two_q::TwoQ;
 
 use crate::simulate::Outcome;
+use nuthatch::Policy;
 use std::collections::HashMap;
 use std::fmt::Debug;
 
@@ -91,6 +92,23 @@ pub trait ReferencePolicy: Debug {
 
     /// Takes in the key asked for.
     fn insert(&mut self, access: &Access);
+}
+
+/// The plain counterpart of one of the product's policies for a cache of this weight, if there is
+/// one. `seed` settles its random choices.
+pub fn counterpart(policy: &Policy, capacity: u64, seed: u64) -> Option<Box<dyn ReferencePolicy>> {
+    Some(match *policy {
+        Policy::Fifo => Box::new(Fifo::default()),
+        Policy::Clock { bits } => Box::new(Clock::new(bits.max())),
+        Policy::Lru => Box::new(Lru::default()),
+        Policy::Slru { protected } => Box::new(Slru::new(protected.of(capacity))),
+        Policy::Lfu => Box::new(Lfu::default()),
+        Policy::Dlfu { weight } => Box::new(Dlfu::new(weight.get())),
+        Policy::Sieve => Box::new(Sieve::default()),
+        Policy::Gdsf => Box::new(Gdsf::default()),
+        Policy::SampledLru { samples } => Box::new(SampledLru::new(samples.get(), seed)),
+        _ => return None,
+    })
 }
 
 /// A cache of keys around one plain policy.

@@ -5,8 +5,8 @@
 //! `reference:`, the others by the names of [`Unshipped`].
 
 use crate::reference::{
-    Access, Belady, BeladySize, Clock, Clock2qPlus, Dlfu, Fifo, Gdsf, Lfu, Lru, Lru2, Mq, Random,
-    ReferenceCache, ReferencePolicy, SampledLru, Sieve, Slru,
+    Access, Belady, BeladySize, Clock2qPlus, Lru2, Mq, Random, ReferenceCache, ReferencePolicy,
+    counterpart,
 };
 use crate::simulate::{Bound, Simulator, Tally};
 use crate::trace::Trace;
@@ -78,22 +78,6 @@ fn share(capacity: u64, part: f64) -> u64 {
     (capacity as f64 * part) as u64
 }
 
-/// The plain counterpart of one of the product's policies, if it has one.
-fn reference(policy: &Policy, capacity: u64) -> Option<Box<dyn ReferencePolicy>> {
-    Some(match *policy {
-        Policy::Fifo => Box::new(Fifo::default()),
-        Policy::Clock { bits } => Box::new(Clock::new(bits.max())),
-        Policy::Lru => Box::new(Lru::default()),
-        Policy::Slru { protected } => Box::new(Slru::new(protected.of(capacity))),
-        Policy::Lfu => Box::new(Lfu::default()),
-        Policy::Dlfu { weight } => Box::new(Dlfu::new(weight.get())),
-        Policy::Sieve => Box::new(Sieve::default()),
-        Policy::Gdsf => Box::new(Gdsf::default()),
-        Policy::SampledLru { samples } => Box::new(SampledLru::new(samples.get(), SEED)),
-        _ => return None,
-    })
-}
-
 /// A policy to simulate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
@@ -127,7 +111,7 @@ impl FromStr for Subject {
             return Ok(Self::Product(text.parse()?));
         };
         let policy: Policy = name.parse()?;
-        match reference(&policy, 1) {
+        match counterpart(&policy, 1, SEED) {
             Some(_) => Ok(Self::Reference(policy)),
             None => Err(SubjectError::NoReference(name.to_owned())),
         }
@@ -165,7 +149,7 @@ impl Subject {
                 simulator.tally()
             }
             Self::Reference(policy) => {
-                let policy = reference(policy, capacity).expect("parsing made sure of it");
+                let policy = counterpart(policy, capacity, SEED).expect("parsing made sure of it");
                 replay_reference(policy, trace, bound, capacity)
             }
             Self::Unshipped(unshipped) => {

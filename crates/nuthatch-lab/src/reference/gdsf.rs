@@ -2,8 +2,8 @@
 //! that reigned at its last use; inflation is the priority of the last victim.
 //!
 //! L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching
-//! Policy", HP Labs technical report, 1998. A new key takes the inflation from before the
-//! evictions that made room for it.
+//! Policy", HP Laboratories report HPL-98-69R1, 1998. A new key's priority is set before the
+//! evictions that make room for it raise the inflation, but never lies below the inflation.
 
 use super::ranked::{Priority, Ranked};
 use super::{Access, Key, ReferencePolicy};
@@ -55,7 +55,7 @@ impl ReferencePolicy for Gdsf {
     fn insert(&mut self, access: &Access) {
         self.uses.insert(access.key, (1, access.weight));
         let worth = 1.0 / access.weight as f64;
-        self.ranked
-            .set(access.key, Priority(self.inflation_at_miss + worth));
+        let priority = (self.inflation_at_miss + worth).max(self.inflation);
+        self.ranked.set(access.key, Priority(priority));
     }
 }

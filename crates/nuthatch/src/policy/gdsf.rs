@@ -4,8 +4,10 @@
 //! policy", HP Laboratories report HPL-98-69R1, 1998. An entry's priority is set when it is used:
 //! L + uses / weight, where L, the *inflation*, is the priority of the last victim. So what is not
 //! used any more is overtaken by the inflation, however popular it was. The victim is the entry of
-//! lowest priority; of several, the one used longest ago. The paper turns a large newcomer away if
-//! those that would have to go are worth more than it; here it is always admitted, and evicted soon.
+//! lowest priority; of several, the one used longest ago. As in the paper
+//! a newcomer's priority is set before the evictions that make room for it raise the inflation. The
+//! paper turns a large newcomer away if those that would have to go are worth more than it; here it
+//! is always admitted, at the inflation if it is worth less, and evicted soon.
 //!
 //! No new priority is below the last victim's, and for such a queue there is something better than
 //! a heap: the radix heap of R. K. Ahuja, K. Mehlhorn, J. B. Orlin and R. E. Tarjan, "Faster
@@ -43,6 +45,8 @@ pub(super) struct Gdsf {
     /// By id; saturates.
     uses: Vec<u16>,
     inflation: u64,
+    /// The inflation before the evictions that make room for a newcomer.
+    inflation_at_miss: u64,
 }
 
 impl Gdsf {
@@ -52,6 +56,7 @@ impl Gdsf {
             priorities: Vec::new(),
             uses: Vec::new(),
             inflation: 0,
+            inflation_at_miss: 0,
         }
     }
 
@@ -59,10 +64,11 @@ impl Gdsf {
         u64::BITS - (self.priorities[id as usize] ^ self.inflation).leading_zeros()
     }
 
-    fn push(&mut self, id: EntryId, uses: u16, entries: &Entries<'_>) {
+    fn push(&mut self, id: EntryId, uses: u16, inflation: u64, entries: &Entries<'_>) {
         let weight = u64::from(entries.weight(id).max(1));
+        let priority = inflation + u64::from(uses) * ONE / weight;
         self.uses[id as usize] = uses;
-        self.priorities[id as usize] = self.inflation + u64::from(uses) * ONE / weight;
+        self.priorities[id as usize] = priority.max(self.inflation);
         self.levels.push_back(self.level(id), id);
     }
 
@@ -105,6 +111,7 @@ impl Gdsf {
         }
         let by = self.inflation >> agreed << agreed;
         self.inflation -= by;
+        self.inflation_at_miss = self.inflation_at_miss.saturating_sub(by);
         for priority in &mut self.priorities {
             *priority = priority.saturating_sub(by);
         }
@@ -128,13 +135,18 @@ impl EvictionPolicy for Gdsf {
 
     fn set_capacity(&mut self, _capacity: u64) {}
 
+    fn prepare(&mut self, _hash: u64, _weight: u32) {
+        self.inflation_at_miss = self.inflation;
+    }
+
     fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
-        self.push(id, 1, entries);
+        self.push(id, 1, self.inflation_at_miss, entries);
     }
 
     fn hit(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.levels.remove(self.level(id), id);
-        self.push(id, self.uses[id as usize].saturating_add(1), entries);
+        let uses = self.uses[id as usize].saturating_add(1);
+        self.push(id, uses, self.inflation, entries);
     }
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
@@ -159,6 +171,7 @@ impl EvictionPolicy for Gdsf {
     fn clear(&mut self) {
         self.levels.clear();
         self.inflation = 0;
+        self.inflation_at_miss = 0;
     }
 
     fn len(&self) -> usize {
