@@ -44,6 +44,7 @@ use classic_rwlock::ClassicRwLock;
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
 use std::hint::black_box;
+use std::ops::Deref;
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -363,11 +364,6 @@ impl CacheSpec {
         self.info
     }
 
-    /// Every cache of this build by its name alone.
-    pub fn all() -> Vec<Self> {
-        ROSTER.iter().map(Self::plain).collect()
-    }
-
     fn plain(info: &'static CacheInfo) -> Self {
         let (variant, design) = info.designs[0];
         Self {
@@ -435,6 +431,76 @@ impl Display for CacheSpec {
             write!(f, ":{}", self.variant)?;
         }
         Ok(())
+    }
+}
+
+/// Caches to measure: names with commas between them, or `all`, or one of `classic`, `peers` and
+/// `maps` for a whole family.
+#[derive(Clone, Debug)]
+pub struct CacheList(Vec<CacheSpec>);
+
+impl CacheList {
+    /// Every cache of this build by its name alone.
+    pub fn all() -> Self {
+        Self(ROSTER.iter().map(CacheSpec::plain).collect())
+    }
+
+    /// Only those that keep a bound.
+    pub fn bounded(self) -> Self {
+        Self(
+            self.into_iter()
+                .filter(|spec| spec.info.family != Family::Map)
+                .collect(),
+        )
+    }
+
+    fn family(name: &str) -> Option<Self> {
+        let family = match name {
+            "all" => return Some(Self::all()),
+            "classic" => Family::Classic,
+            "peers" => Family::Peer,
+            "maps" => Family::Map,
+            _ => return None,
+        };
+        let members = ROSTER.iter().filter(|info| info.family == family);
+        Some(Self(members.map(CacheSpec::plain).collect()))
+    }
+}
+
+impl FromStr for CacheList {
+    type Err = CacheError;
+
+    fn from_str(text: &str) -> Result<Self, CacheError> {
+        let mut specs: Vec<CacheSpec> = Vec::new();
+        for name in text.split(',') {
+            let named = match Self::family(name) {
+                Some(family) => family.0,
+                None => vec![name.parse()?],
+            };
+            for spec in named {
+                if !specs.iter().any(|other| other.design == spec.design) {
+                    specs.push(spec);
+                }
+            }
+        }
+        Ok(Self(specs))
+    }
+}
+
+impl Deref for CacheList {
+    type Target = [CacheSpec];
+
+    fn deref(&self) -> &[CacheSpec] {
+        &self.0
+    }
+}
+
+impl IntoIterator for CacheList {
+    type Item = CacheSpec;
+    type IntoIter = std::vec::IntoIter<CacheSpec>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -654,6 +720,20 @@ mod tests {
         assert!(error.to_string().contains("classic-rwlock"), "{error}");
         let error = "classic-rwlock:all".parse::<CacheSpec>().unwrap_err();
         assert!(error.to_string().contains("there is batch"), "{error}");
+    }
+
+    #[test]
+    fn a_list_names_each_cache_once() {
+        let list: CacheList = "classic-lockfree,classic,classic-rwlock:batch"
+            .parse()
+            .unwrap();
+        let names: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            ["classic-lockfree", "classic-rwlock", "classic-rwlock:batch"]
+        );
+        assert_eq!("all".parse::<CacheList>().unwrap().len(), ROSTER.len());
+        assert!("classic,".parse::<CacheList>().is_err());
     }
 
     #[test]

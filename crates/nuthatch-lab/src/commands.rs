@@ -1,9 +1,16 @@
 //! The commands, one module each. A command parses its arguments, calls the library and prints.
 
+mod evict;
+mod memory;
 mod simulate;
+mod throughput;
 mod traces;
 
+use anyhow::Context;
+use nuthatch_lab::output::{Table, write_json};
+use serde::Serialize;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -14,6 +21,12 @@ pub(crate) enum Command {
     Simulate(simulate::Arguments),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
+    /// Operations per second and their latency
+    Throughput(throughput::Arguments),
+    /// Bytes of memory that an entry costs
+    Memory(memory::Arguments),
+    /// Time and allocations that an eviction costs, as the cache grows
+    Evict(evict::Arguments),
 }
 
 impl Command {
@@ -23,6 +36,9 @@ impl Command {
         match self {
             Self::Simulate(arguments) => simulate::run(&arguments),
             Self::Traces(arguments) => traces::run(&arguments),
+            Self::Throughput(arguments) => throughput::run(&arguments),
+            Self::Memory(arguments) => memory::run(&arguments),
+            Self::Evict(arguments) => evict::run(&arguments),
         }
     }
 }
@@ -30,4 +46,53 @@ impl Command {
 /// As many threads as the machine runs at a time.
 fn default_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Gives what a command found: the table, and the rows where they were asked for.
+#[expect(clippy::print_stdout, reason = "the table is the command's result")]
+fn present<R: Serialize>(
+    table: &Table,
+    rows: &[R],
+    json: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    print!("{table}");
+    if let Some(path) = json {
+        write_json(path, rows).with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Repeated measurements of the same thing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    /// # Panics
+    /// If there is no measurement.
+    fn of(measurements: &[f64]) -> Self {
+        let mut sorted = measurements.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+        Self {
+            median: (low + high) / 2.0,
+            min: sorted[0],
+            max: sorted[sorted.len() - 1],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let spread = Spread::of(&[5.0, 1.0, 3.0]);
+        assert_eq!((spread.min, spread.median, spread.max), (1.0, 3.0, 5.0));
+        assert_eq!(Spread::of(&[4.0, 1.0]).median, 2.5);
+    }
 }

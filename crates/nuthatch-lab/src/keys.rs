@@ -6,6 +6,7 @@
 //! they go through *tickets*, of which a stream is prepared beforehand.
 
 use crate::caches::{Key, Value};
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ pub trait KeyKind: Copy + Send + Sync + 'static {
 }
 
 /// The names of the kinds of entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// [`Integers`].
     U64,

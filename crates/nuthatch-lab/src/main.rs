@@ -4,7 +4,12 @@
 mod commands;
 
 use clap::Parser;
+use std::alloc::System;
 use std::process::ExitCode;
+
+/// The system's allocator, counting; `nuthatch_lab::heap` says what that costs.
+#[global_allocator]
+static HEAP: alloc_tracker::Allocator<System> = alloc_tracker::Allocator::system();
 
 /// Measures caches: which one, for which work, and why.
 #[derive(Debug, Parser)]

@@ -1,0 +1,326 @@
+//! `nuthatch-lab throughput`: operations per second and their latency, for caches, workloads and
+//! numbers of threads.
+//!
+//! A round runs every cache once, in an order of its own, each time on a new cache that was filled
+//! and warmed up. So whatever else the machine does meanwhile meets all caches, and how far a
+//! cache's rounds lie apart tells how far they can be trusted.
+
+use super::{Spread, present};
+use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
+use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor};
+use nuthatch_lab::closed_loop::{self, Outcome, TooManyThreads};
+use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
+use nuthatch_lab::output::{Align, Table};
+use nuthatch_lab::progress;
+use nuthatch_lab::workloads::{Plan, Shape, Workload};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The share of a run's time that goes before it to warm up.
+const WARM_UP: f64 = 0.2;
+/// What `--quick` may take, less what building caches and starting threads may add.
+const QUICK_BUDGET: Duration = Duration::from_secs(35);
+const LONGEST_QUICK_RUN: Duration = Duration::from_millis(200);
+const SHORTEST_RUN: Duration = Duration::from_millis(5);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Caches with commas between them, or all, classic, peers, maps
+    #[arg(long, default_value = "all")]
+    caches: CacheList,
+    /// Workloads with commas between them [default: all, with --quick read-only, read-heavy, evict
+    /// and cache-aside]
+    #[arg(long, value_delimiter = ',')]
+    workloads: Vec<Workload>,
+    /// Numbers of threads with commas between them [default: 1,2,8,16,1000, with --quick 1,2]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    threads: Vec<u32>,
+    /// Kinds of entries: u64 (to u64), string (of 32 B to an Arc of 100 B)
+    #[arg(long, value_delimiter = ',', default_value = "u64")]
+    keys: Vec<Kind>,
+    /// Rounds, in each of which every cache runs once [default: 5, with --quick 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Milliseconds of each run [default: 1000, with --quick as many as fit in a minute]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    millis: Option<u64>,
+    /// Entries that a cache may hold [default: 100000, with --quick 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    capacity: Option<u32>,
+    /// Distinct keys asked for, as a multiple of the capacity; up to 1, all are resident
+    #[arg(long, default_value_t = 10.0, value_parser = key_space)]
+    key_space: f64,
+    /// Where the random choices start from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Take less than a minute, and be less exact
+    #[arg(long)]
+    quick: bool,
+    /// Also write the rows as a JSON array
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn key_space(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(multiple) if (0.001..=1000.0).contains(&multiple) => Ok(multiple),
+        _ => Err("it is a number from 0.001 to 1000".to_owned()),
+    }
+}
+
+/// One line of the result; its fields are what scripts rely on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    cache: String,
+    workload: &'static str,
+    keys: String,
+    threads: u32,
+    ops_per_s_median: f64,
+    ops_per_s_min: f64,
+    ops_per_s_max: f64,
+    /// `None` where nothing is read.
+    hit_ratio: Option<f64>,
+    p50_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let rows = measure(&Settings::new(arguments))?;
+    present(&table(&rows), &rows, arguments.json.as_deref())
+}
+
+/// What to measure, with nothing left open.
+#[derive(Debug)]
+struct Settings {
+    caches: CacheList,
+    workloads: Vec<Workload>,
+    threads: Vec<u32>,
+    keys: Vec<Kind>,
+    rounds: u32,
+    run: Duration,
+    shape: Shape,
+    /// How long the rounds of one combination of keys, workload and threads may take: no round but
+    /// the first begins later.
+    budget: Duration,
+}
+
+impl Settings {
+    fn new(arguments: &Arguments) -> Self {
+        let quick = arguments.quick;
+        let workloads = match arguments.workloads.as_slice() {
+            [] if quick => vec![
+                Workload::ReadOnly,
+                Workload::ReadHeavy,
+                Workload::Evict,
+                Workload::CacheAside,
+            ],
+            [] => Workload::ALL.to_vec(),
+            given => given.to_vec(),
+        };
+        let threads = match arguments.threads.as_slice() {
+            [] if quick => vec![1, 2],
+            [] => vec![1, 2, 8, 16, 1000],
+            given => given.to_vec(),
+        };
+        let rounds = arguments.rounds.unwrap_or(if quick { 3 } else { 5 });
+        let combinations = (workloads.len() * threads.len() * arguments.keys.len()) as u32;
+        let runs = combinations * arguments.caches.len() as u32 * rounds;
+        let run = match arguments.millis {
+            Some(millis) => Duration::from_millis(millis),
+            None if quick => (QUICK_BUDGET / runs)
+                .div_f64(1.0 + WARM_UP)
+                .clamp(SHORTEST_RUN, LONGEST_QUICK_RUN),
+            None => Duration::from_secs(1),
+        };
+        let capacity = if quick { 10_000 } else { 100_000 };
+        Self {
+            caches: arguments.caches.clone(),
+            workloads,
+            threads,
+            keys: arguments.keys.clone(),
+            rounds,
+            run,
+            shape: Shape {
+                capacity: arguments.capacity.unwrap_or(capacity),
+                key_space: arguments.key_space,
+                seed: arguments.seed,
+            },
+            budget: if quick {
+                QUICK_BUDGET / combinations
+            } else {
+                Duration::MAX
+            },
+        }
+    }
+
+    /// Runs of all combinations together.
+    fn runs(&self) -> u64 {
+        [
+            self.keys.len(),
+            self.workloads.len(),
+            self.threads.len(),
+            self.caches.len(),
+            self.rounds as usize,
+        ]
+        .iter()
+        .product::<usize>() as u64
+    }
+}
+
+fn measure(settings: &Settings) -> Result<Vec<Row>, TooManyThreads> {
+    let bar = progress::bar(settings.runs());
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.shape.seed);
+    let mut rows = Vec::new();
+    for &kind in &settings.keys {
+        for &workload in &settings.workloads {
+            rows.extend(match kind {
+                Kind::U64 => measure_workload::<Integers>(settings, workload, &mut random, &bar)?,
+                Kind::String => measure_workload::<Strings>(settings, workload, &mut random, &bar)?,
+            });
+        }
+    }
+    bar.finish_and_clear();
+    Ok(rows)
+}
+
+fn measure_workload<R: KeyKind>(
+    settings: &Settings,
+    workload: Workload,
+    random: &mut Xoshiro256PlusPlus,
+    bar: &ProgressBar,
+) -> Result<Vec<Row>, TooManyThreads> {
+    let plan = Plan::<R>::new(workload, &settings.shape);
+    let mut rows = Vec::new();
+    for &threads in &settings.threads {
+        let begin = Instant::now();
+        let mut tallies: Vec<_> = settings.caches.iter().map(|_| Tally::default()).collect();
+        for round in 0..settings.rounds {
+            let left = u64::from(settings.rounds - round) * settings.caches.len() as u64;
+            if round > 0 && begin.elapsed() > settings.budget {
+                bar.inc(left);
+                break;
+            }
+            let mut order: Vec<_> = (0..settings.caches.len()).collect();
+            order.shuffle(random);
+            for number in order {
+                let cache = &settings.caches[number];
+                bar.set_message(format!("{cache}, {workload}, {threads} threads"));
+                let run = Run {
+                    plan: &plan,
+                    threads: threads as usize,
+                    duration: settings.run,
+                };
+                tallies[number].add(&cache.visit(plan.room(), run)?);
+                bar.inc(1);
+            }
+        }
+        rows.extend(
+            settings
+                .caches
+                .iter()
+                .zip(&tallies)
+                .map(|(cache, tally)| tally.row(cache, workload, R::KIND, threads)),
+        );
+    }
+    Ok(rows)
+}
+
+/// One run on a new cache.
+struct Run<'a, R: KeyKind> {
+    plan: &'a Plan<R>,
+    threads: usize,
+    duration: Duration,
+}
+
+impl<R: KeyKind> Visitor<R::Key, R::Value> for Run<'_, R> {
+    type Output = Result<Outcome, TooManyThreads>;
+
+    fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> Self::Output {
+        let cache = build();
+        closed_loop::fill(&cache, self.plan);
+        let warm_up = self.duration.mul_f64(WARM_UP);
+        closed_loop::run(&cache, self.plan, self.threads, 0, warm_up)?;
+        closed_loop::run(&cache, self.plan, self.threads, 1, self.duration)
+    }
+}
+
+/// The rounds of one cache.
+struct Tally {
+    ops_per_s: Vec<f64>,
+    reads: u64,
+    hits: u64,
+    latency_ns: Histogram<u32>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            ops_per_s: Vec::new(),
+            reads: 0,
+            hits: 0,
+            latency_ns: closed_loop::latencies(),
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        self.ops_per_s.push(outcome.ops_per_s);
+        self.reads += outcome.reads;
+        self.hits += outcome.hits;
+        self.latency_ns
+            .add(&outcome.latency_ns)
+            .expect("all histograms have the same bounds");
+    }
+
+    fn row(&self, cache: &CacheSpec, workload: Workload, kind: Kind, threads: u32) -> Row {
+        let spread = Spread::of(&self.ops_per_s);
+        Row {
+            cache: cache.to_string(),
+            workload: workload.name(),
+            keys: kind.to_string(),
+            threads,
+            ops_per_s_median: spread.median,
+            ops_per_s_min: spread.min,
+            ops_per_s_max: spread.max,
+            hit_ratio: (self.reads > 0).then(|| self.hits as f64 / self.reads as f64),
+            p50_ns: self.latency_ns.value_at_quantile(0.5),
+            p99_ns: self.latency_ns.value_at_quantile(0.99),
+            p999_ns: self.latency_ns.value_at_quantile(0.999),
+        }
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let words = ["cache", "workload", "keys"].map(|name| (name, Align::Left));
+    let numbers = [
+        "threads", "M ops/s", "min", "max", "hits", "p50 ns", "p99 ns", "p99.9 ns",
+    ]
+    .map(|name| (name, Align::Right));
+    let mut table = Table::new(words.into_iter().chain(numbers));
+    let millions = |ops_per_s: f64| format!("{:.3}", ops_per_s / 1e6);
+    for row in rows {
+        table.row([
+            row.cache.clone(),
+            row.workload.to_owned(),
+            row.keys.clone(),
+            row.threads.to_string(),
+            millions(row.ops_per_s_median),
+            millions(row.ops_per_s_min),
+            millions(row.ops_per_s_max),
+            row.hit_ratio
+                .map_or_else(String::new, |ratio| format!("{:.2} %", 100.0 * ratio)),
+            row.p50_ns.to_string(),
+            row.p99_ns.to_string(),
+            row.p999_ns.to_string(),
+        ]);
+    }
+    table
+}
