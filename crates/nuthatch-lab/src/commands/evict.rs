@@ -95,6 +95,7 @@ fn measure(
                     meter: &meter,
                     capacity: capacity.into(),
                     duration,
+                    own_threads: caches[number].info().own_threads,
                 };
                 costs[number].push(caches[number].visit(capacity as usize, pressure));
                 bar.inc(1);
@@ -132,6 +133,9 @@ struct Pressure<'a> {
     meter: &'a HeapMeter,
     capacity: u64,
     duration: Duration,
+    /// The cache inserts on a thread of its own, so the clock must not be read before that has
+    /// caught up.
+    own_threads: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +164,9 @@ impl Visitor<u64, u64> for Pressure<'_> {
             let mut batch = 1;
             while !self.is_done(inserts, begin.elapsed()) {
                 insert(batch);
+                if self.own_threads {
+                    cache.settle();
+                }
                 inserts += batch;
                 batch = (2 * batch).min(LONGEST_BATCH);
             }

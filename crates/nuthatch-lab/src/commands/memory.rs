@@ -13,6 +13,7 @@ use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 const CHURN_PER_ENTRY: u64 = 2;
 /// A cache that evicts too slowly for that churns this long.
 const CHURN_LIMIT: Duration = Duration::from_secs(30);
+/// A cache that inserts on a thread of its own is waited for after so many insertions, lest its
+/// backlog outlasts the limit.
+const SETTLED_BATCH: u64 = 256;
 const QUICK_CHURN_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
@@ -183,7 +187,7 @@ impl<R: KeyKind> Visitor<R::Key, R::Value> for Life<'_, R> {
 
         let (cache, fill_bytes) = self.meter.growth(0, || {
             let cache = build();
-            insert::<R>(&cache, 0..self.entries, None);
+            self.insert(&cache, 0..self.entries, Duration::MAX);
             cache.settle();
             cache
         })?;
@@ -191,8 +195,7 @@ impl<R: KeyKind> Visitor<R::Key, R::Value> for Life<'_, R> {
 
         let last = self.entries * (1 + CHURN_PER_ENTRY);
         let (inserted, churn_bytes) = self.meter.growth(fill_bytes.max(0) as u64, || {
-            let limit = Some(self.churn_limit);
-            let inserted = insert::<R>(&cache, self.entries..last, limit);
+            let inserted = self.insert(&cache, self.entries..last, self.churn_limit);
             cache.settle();
             inserted
         })?;
@@ -205,21 +208,28 @@ impl<R: KeyKind> Visitor<R::Key, R::Value> for Life<'_, R> {
     }
 }
 
-/// Inserts the entries of these numbers, until the limit; how many.
-fn insert<R: KeyKind>(
-    cache: &impl BenchCache<R::Key, R::Value>,
-    ids: std::ops::Range<u64>,
-    limit: Option<Duration>,
-) -> u64 {
-    let begin = Instant::now();
-    let first = ids.start;
-    for id in ids.clone() {
-        cache.insert(R::key(id), R::value(id));
-        if limit.is_some_and(|limit| begin.elapsed() > limit) {
-            return id + 1 - first;
+impl<R: KeyKind> Life<'_, R> {
+    /// Inserts the entries of these numbers, until the limit; how many.
+    fn insert(
+        &self,
+        cache: &impl BenchCache<R::Key, R::Value>,
+        ids: Range<u64>,
+        limit: Duration,
+    ) -> u64 {
+        let begin = Instant::now();
+        let mut inserted = 0;
+        for id in ids {
+            cache.insert(R::key(id), R::value(id));
+            inserted += 1;
+            if inserted % SETTLED_BATCH == 0 && self.cache.info().own_threads {
+                cache.settle();
+            }
+            if begin.elapsed() > limit {
+                break;
+            }
         }
+        inserted
     }
-    ids.end - first
 }
 
 /// Entries that the cache holds, by its own word, else by asking for all that were inserted.
