@@ -22,6 +22,7 @@ mod moka;
 mod mutex_lru;
 #[cfg(feature = "peers")]
 mod neocache;
+mod nuthatch;
 #[cfg(feature = "peers")]
 mod papaya;
 #[cfg(feature = "peers")]
@@ -39,6 +40,8 @@ mod stretto;
 #[cfg(feature = "peers")]
 mod tinyufo;
 
+use ::nuthatch::policy::PolicyError;
+use ::nuthatch::{Engine, Policy};
 use classic_lockfree::ClassicLockFree;
 use classic_rwlock::ClassicRwLock;
 use std::fmt::{self, Debug, Display};
@@ -107,6 +110,8 @@ pub trait Visitor<K: Key, V: Value> {
 /// What kind of cache it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// Nuthatch itself.
+    Ours,
     /// The two designs that one finds in most programs.
     Classic,
     /// Another library's bounded cache.
@@ -134,6 +139,23 @@ pub struct CacheInfo {
 }
 
 impl CacheInfo {
+    /// The design that a variant names which is not in the table.
+    fn unlisted(&self, variant: &str) -> Result<Design, CacheError> {
+        match self.designs[0].1 {
+            Design::Nuthatch(engine, _) => {
+                let policy = variant.parse().map_err(|source| CacheError::Policy {
+                    cache: self.name,
+                    source,
+                })?;
+                Ok(Design::Nuthatch(engine, policy))
+            }
+            _ => Err(CacheError::UnknownVariant {
+                cache: self.name,
+                variant: variant.to_owned(),
+            }),
+        }
+    }
+
     const fn new(
         name: &'static str,
         family: Family,
@@ -165,8 +187,9 @@ impl CacheInfo {
 }
 
 /// Which type stands behind a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Design {
+    Nuthatch(Engine, Policy),
     ClassicRwLock(Victims),
     ClassicLockFree(Victims),
     #[cfg(feature = "peers")]
@@ -230,6 +253,18 @@ macro_rules! classic {
 
 /// All caches of this build, in the order of listings.
 pub const ROSTER: &[CacheInfo] = &[
+    CacheInfo::new(
+        "nuthatch-lockfree",
+        Family::Ours,
+        &[("", Design::Nuthatch(Engine::LockFree, Policy::Default))],
+        "reads take no lock; any policy behind a colon, the adaptive one by default",
+    ),
+    CacheInfo::new(
+        "nuthatch-locked",
+        Family::Ours,
+        &[("", Design::Nuthatch(Engine::Locked, Policy::Default))],
+        "reads take their shard's read lock; all else is as in nuthatch-lockfree",
+    ),
     CacheInfo::new(
         "classic-rwlock",
         Family::Classic,
@@ -354,7 +389,6 @@ pub const ROSTER: &[CacheInfo] = &[
 #[derive(Clone, Debug)]
 pub struct CacheSpec {
     info: &'static CacheInfo,
-    variant: &'static str,
     design: Design,
 }
 
@@ -365,11 +399,10 @@ impl CacheSpec {
     }
 
     fn plain(info: &'static CacheInfo) -> Self {
-        let (variant, design) = info.designs[0];
+        let (_, design) = &info.designs[0];
         Self {
             info,
-            variant,
-            design,
+            design: design.clone(),
         }
     }
 
@@ -380,6 +413,9 @@ impl CacheSpec {
         measurement: M,
     ) -> M::Output {
         match self.design {
+            Design::Nuthatch(engine, ref policy) => {
+                measurement.visit(|| nuthatch::Nuthatch::new(capacity, engine, policy))
+            }
             Design::ClassicRwLock(victims) => {
                 measurement.visit(|| ClassicRwLock::new(capacity, victims))
             }
@@ -425,17 +461,23 @@ impl CacheSpec {
 }
 
 impl Display for CacheSpec {
+    /// The text that parses to this cache, without a variant that is the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.info.name)?;
-        if !self.variant.is_empty() {
-            write!(f, ":{}", self.variant)?;
+        let listed = self.info.designs.iter();
+        match listed.clone().find(|(_, design)| *design == self.design) {
+            Some(("", _)) => Ok(()),
+            Some((variant, _)) => write!(f, ":{variant}"),
+            None => match &self.design {
+                Design::Nuthatch(_, policy) => write!(f, ":{policy}"),
+                design => unreachable!("{design:?} is in the roster"),
+            },
         }
-        Ok(())
     }
 }
 
-/// Caches to measure: names with commas between them, or `all`, or one of `classic`, `peers` and
-/// `maps` for a whole family.
+/// Caches to measure: names with commas between them, or `all`, or one of `ours`, `classic`, `peers`
+/// and `maps` for a whole family.
 #[derive(Clone, Debug)]
 pub struct CacheList(Vec<CacheSpec>);
 
@@ -457,6 +499,7 @@ impl CacheList {
     fn family(name: &str) -> Option<Self> {
         let family = match name {
             "all" => return Some(Self::all()),
+            "ours" => Family::Ours,
             "classic" => Family::Classic,
             "peers" => Family::Peer,
             "maps" => Family::Map,
@@ -513,6 +556,14 @@ pub enum CacheError {
         /// The name given.
         name: String,
     },
+    /// What stands after the colon is no policy.
+    #[error("{cache}: {source}")]
+    Policy {
+        /// The cache's name.
+        cache: &'static str,
+        /// What is wrong with it.
+        source: PolicyError,
+    },
     /// The cache has no such variant.
     #[error("{cache} has no variant {variant:?}; {}", variants(.cache))]
     UnknownVariant {
@@ -547,26 +598,19 @@ impl FromStr for CacheSpec {
     type Err = CacheError;
 
     fn from_str(text: &str) -> Result<Self, CacheError> {
-        let (name, given) = text.split_once(':').unwrap_or((text, ""));
+        let (name, variant) = text.split_once(':').unwrap_or((text, ""));
         let info = ROSTER
             .iter()
             .find(|info| info.name == name)
             .ok_or_else(|| CacheError::Unknown {
                 name: name.to_owned(),
             })?;
-        let &(variant, design) = info
-            .designs
-            .iter()
-            .find(|(variant, _)| *variant == given)
-            .ok_or_else(|| CacheError::UnknownVariant {
-                cache: info.name,
-                variant: given.to_owned(),
-            })?;
-        Ok(Self {
-            info,
-            variant,
-            design,
-        })
+        let mut listed = info.designs.iter();
+        let design = match listed.find(|(listed, _)| *listed == variant) {
+            Some((_, design)) => design.clone(),
+            None => info.unlisted(variant)?,
+        };
+        Ok(Self { info, design })
     }
 }
 
@@ -575,8 +619,9 @@ mod tests {
     use super::*;
     use crate::keys::{Integers, KeyKind, Strings};
 
-    /// All caches with all their variants.
+    /// All caches with all their variants, ours also with a policy that hears of every hit.
     fn every_design() -> Vec<CacheSpec> {
+        let ordered = ["nuthatch-lockfree:lru", "nuthatch-locked:lru"];
         ROSTER
             .iter()
             .flat_map(|info| {
@@ -585,6 +630,7 @@ mod tests {
                     text.trim_end_matches(':').parse().unwrap()
                 })
             })
+            .chain(ordered.map(|text| text.parse().unwrap()))
             .collect()
     }
 
@@ -641,6 +687,7 @@ mod tests {
     /// deals its capacity out.
     fn bound(spec: &CacheSpec, capacity: u64) -> u64 {
         match spec.info().name {
+            // Rounded up.
             "scc_hashcache" => capacity.next_power_of_two(),
             // Shares of shards are rounded up.
             "quick_cache" | "neocache" | "foyer" | "sieve_cache" => capacity + 64,
@@ -661,6 +708,14 @@ mod tests {
             let bound = bound(&spec, capacity as u64);
             assert!(found <= bound, "{spec} keeps {found} of {capacity}");
             assert!(found > bound / 2, "{spec} keeps only {found}");
+        }
+    }
+
+    #[test]
+    fn every_cache_works_with_room_for_one() {
+        for spec in every_design() {
+            let found = spec.visit(1, (Store { keys: 10 }, Integers));
+            assert!(found <= 64, "{spec}");
         }
     }
 
@@ -720,6 +775,10 @@ mod tests {
         assert!(error.to_string().contains("classic-rwlock"), "{error}");
         let error = "classic-rwlock:all".parse::<CacheSpec>().unwrap_err();
         assert!(error.to_string().contains("there is batch"), "{error}");
+        let ours: CacheSpec = "nuthatch-locked:clock:2".parse().unwrap();
+        assert_eq!(ours.to_string(), "nuthatch-locked:clock:2");
+        let error = "nuthatch-lockfree:mru".parse::<CacheSpec>().unwrap_err();
+        assert!(error.to_string().contains("sieve"), "{error}");
     }
 
     #[test]

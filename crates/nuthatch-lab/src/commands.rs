@@ -1,6 +1,7 @@
 //! The commands, one module each. A command parses its arguments, calls the library and prints.
 
 mod evict;
+mod hitratio;
 mod memory;
 mod simulate;
 mod throughput;
@@ -17,16 +18,18 @@ use std::thread;
 /// What the laboratory can do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Tells what each eviction policy would have missed on a trace
-    Simulate(simulate::Arguments),
-    /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
-    Traces(traces::Arguments),
     /// Operations per second and their latency
     Throughput(throughput::Arguments),
+    /// Tells what each eviction policy would have missed on a trace
+    Simulate(simulate::Arguments),
+    /// What the caches themselves miss on a trace, from one thread and from several
+    Hitratio(hitratio::Arguments),
     /// Bytes of memory that an entry costs
     Memory(memory::Arguments),
-    /// Time and allocations that an eviction costs, as the cache grows
+    /// Time and allocations that an insertion into a full cache costs, as the cache grows
     Evict(evict::Arguments),
+    /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
+    Traces(traces::Arguments),
 }
 
 impl Command {
@@ -34,11 +37,12 @@ impl Command {
     /// check that fails is told by the exit code alone.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Simulate(arguments) => simulate::run(&arguments),
-            Self::Traces(arguments) => traces::run(&arguments),
             Self::Throughput(arguments) => throughput::run(&arguments),
+            Self::Simulate(arguments) => simulate::run(&arguments),
+            Self::Hitratio(arguments) => hitratio::run(&arguments),
             Self::Memory(arguments) => memory::run(&arguments),
             Self::Evict(arguments) => evict::run(&arguments),
+            Self::Traces(arguments) => traces::run(&arguments),
         }
     }
 }

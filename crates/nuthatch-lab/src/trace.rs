@@ -16,6 +16,7 @@ pub use csv::{Column, ColumnError, Columns, read_csv};
 pub use ctr::{CtrReader, read_ctr, write_ctr};
 pub use oracle_general::read_oracle_general;
 pub use synthetic::Synthetic;
+pub(crate) use synthetic::Zipf;
 
 use crate::reference::NEVER;
 use std::borrow::Borrow;

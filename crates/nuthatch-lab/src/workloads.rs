@@ -11,9 +11,9 @@
 //! yet.
 
 use crate::keys::KeyKind;
+use crate::trace::Zipf;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, Zipf};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -276,14 +276,13 @@ fn stream(
     requests: usize,
     random: &mut Xoshiro256PlusPlus,
 ) -> Vec<u32> {
-    let zipf = Zipf::new(ranked.len() as f64, ZIPF_EXPONENT)
-        .expect("there is a key, and the exponent is positive");
+    let zipf = Zipf::new(ZIPF_EXPONENT, ranked.len() as u64);
     (0..requests)
         .map(|request| {
             if workload == Workload::Scan && request % SCAN_STRIDE == 0 {
                 (request / SCAN_STRIDE % ranked.len()) as u32
             } else {
-                ranked[zipf.sample(random) as usize - 1]
+                ranked[zipf.rank(random.next_u64()) as usize]
             }
         })
         .collect()

@@ -7,7 +7,7 @@
 //! owned keys it would cost a clone of each as well.)
 
 use super::{BenchCache, Hasher, Key, Value, Victims};
-use nuthatch::Clock;
+use ::nuthatch::Clock;
 use papaya::{Guard, HashMapRef};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};

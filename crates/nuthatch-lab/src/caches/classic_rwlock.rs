@@ -6,7 +6,7 @@
 //! lock, and removes entries that nobody asked for in a while.
 
 use super::{BenchCache, Hasher, Key, Value, Victims};
-use nuthatch::Clock;
+use ::nuthatch::Clock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};

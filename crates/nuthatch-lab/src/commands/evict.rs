@@ -25,7 +25,7 @@ const LONGEST_BATCH: u64 = 1024;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Caches with commas between them, or all, classic, peers, maps [default: all that keep a
+    /// Caches with commas between them, or all, ours, classic, peers, maps [default: all that keep a
     /// bound]
     #[arg(long)]
     caches: Option<CacheList>,

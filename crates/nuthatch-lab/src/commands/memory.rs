@@ -29,7 +29,7 @@ const QUICK_CHURN_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Caches with commas between them, or all, classic, peers, maps
+    /// Caches with commas between them, or all, ours, classic, peers, maps
     #[arg(long, default_value = "all")]
     caches: CacheList,
     /// Entries that the cache is built for and filled with [default: 1000000, with --quick 100000]

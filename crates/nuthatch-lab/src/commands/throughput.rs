@@ -31,7 +31,7 @@ const SHORTEST_RUN: Duration = Duration::from_millis(5);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Caches with commas between them, or all, classic, peers, maps
+    /// Caches with commas between them, or all, ours, classic, peers, maps
     #[arg(long, default_value = "all")]
     caches: CacheList,
     /// Workloads with commas between them [default: all, with --quick read-only, read-heavy, evict

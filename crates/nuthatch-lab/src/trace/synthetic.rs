@@ -165,12 +165,12 @@ impl Display for Synthetic {
 }
 
 /// Zipf's law by its cumulative distribution.
-struct Zipf {
+pub(crate) struct Zipf {
     cumulative: Vec<f64>,
 }
 
 impl Zipf {
-    fn new(alpha: f64, keys: u64) -> Self {
+    pub(crate) fn new(alpha: f64, keys: u64) -> Self {
         let mut sum = 0.0;
         let add = |rank: u64| {
             sum += (rank as f64).powf(-alpha);
@@ -182,7 +182,7 @@ impl Zipf {
     }
 
     /// The rank, from 0, that falls to a random number.
-    fn rank(&self, random: u64) -> u64 {
+    pub(crate) fn rank(&self, random: u64) -> u64 {
         let total = *self.cumulative.last().expect("there is a key");
         // 53 bits are all that a double can hold.
         let point = (random >> 11) as f64 / (1_u64 << 53) as f64 * total;

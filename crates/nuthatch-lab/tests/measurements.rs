@@ -1,0 +1,204 @@
+//! The measuring commands as a script sees them: the JSON that it parses, and what a mistake gets.
+#![forbid(unsafe_code)]
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn lab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nuthatch-lab"))
+        .args(arguments)
+        .output()
+        .expect("the laboratory starts")
+}
+
+/// Runs a command and gives the rows of its JSON file.
+fn rows(name: &str, arguments: &[&str]) -> Vec<Value> {
+    let path: PathBuf = [env!("CARGO_TARGET_TMPDIR"), &format!("{name}.json")]
+        .iter()
+        .collect();
+    let json = ["--json", path.to_str().expect("the directory is UTF-8")];
+    let output = lab(&[arguments, &json].concat());
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    assert!(!output.stdout.is_empty(), "there is a table too");
+    let text = std::fs::read(&path).expect("the rows are written");
+    serde_json::from_slice(&text).expect("they are an array")
+}
+
+fn assert_fields(rows: &[Value], fields: &[&str]) {
+    assert!(!rows.is_empty());
+    for row in rows {
+        let mut names: Vec<_> = row.as_object().expect("an object").keys().collect();
+        let mut expected = fields.to_vec();
+        names.sort();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+}
+
+fn number(row: &Value, field: &str) -> f64 {
+    row[field]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{field} of {row} is a number"))
+}
+
+#[test]
+fn throughput_gives_a_row_for_each_combination() {
+    let rows = rows(
+        "throughput",
+        &[
+            "throughput",
+            "--caches=nuthatch-lockfree:lru,classic-rwlock",
+            "--workloads=read-only,evict",
+            "--threads=1,2",
+            "--keys=u64,string",
+            "--rounds=2",
+            "--millis=2",
+            "--capacity=100",
+        ],
+    );
+    assert_eq!(rows.len(), 16);
+    assert_fields(
+        &rows,
+        &[
+            "cache",
+            "workload",
+            "keys",
+            "threads",
+            "ops_per_s_median",
+            "ops_per_s_min",
+            "ops_per_s_max",
+            "hit_ratio",
+            "p50_ns",
+            "p99_ns",
+            "p999_ns",
+        ],
+    );
+    for row in &rows {
+        let median = number(row, "ops_per_s_median");
+        assert!(number(row, "ops_per_s_min") > 0.0);
+        assert!(number(row, "ops_per_s_min") <= median);
+        assert!(median <= number(row, "ops_per_s_max"));
+        assert!(number(row, "p50_ns") <= number(row, "p99_ns"));
+        match row["workload"].as_str() {
+            Some("read-only") => assert_eq!(number(row, "hit_ratio"), 1.0),
+            _ => assert!(row["hit_ratio"].is_null()),
+        }
+    }
+}
+
+#[test]
+fn memory_gives_what_an_entry_costs_after_fill_and_churn() {
+    let rows = rows(
+        "memory",
+        &[
+            "memory",
+            "--caches=nuthatch-locked,classic-rwlock:batch",
+            "--entries=20000",
+            "--keys=u64,string",
+        ],
+    );
+    assert_eq!(rows.len(), 8);
+    assert_fields(
+        &rows,
+        &[
+            "cache",
+            "keys",
+            "phase",
+            "entries",
+            "heap_bytes_per_entry",
+            "rss_bytes_per_entry",
+        ],
+    );
+    for row in &rows {
+        assert!(number(row, "entries") > 15_000.0);
+        let payload_bytes = match row["keys"].as_str() {
+            Some("u64") => 16.0,
+            _ => 148.0,
+        };
+        let heap_bytes = number(row, "heap_bytes_per_entry");
+        assert!((payload_bytes..10.0 * payload_bytes).contains(&heap_bytes));
+    }
+}
+
+#[test]
+fn evict_counts_what_the_classic_designs_allocate() {
+    let rows = rows(
+        "evict",
+        &[
+            "evict",
+            "--caches=nuthatch-lockfree,classic-lockfree",
+            "--capacity=1000,2000",
+            "--millis=2",
+            "--rounds=1",
+        ],
+    );
+    assert_eq!(rows.len(), 4);
+    assert_fields(
+        &rows,
+        &[
+            "cache",
+            "capacity",
+            "ns_per_insert",
+            "allocs_per_insert",
+            "bytes_per_insert",
+        ],
+    );
+    for row in &rows {
+        assert!(number(row, "ns_per_insert") > 0.0);
+        if row["cache"] == "classic-lockfree" {
+            let least = 16.0 * number(row, "capacity");
+            assert!(number(row, "bytes_per_insert") > least);
+        }
+    }
+}
+
+#[test]
+fn hitratio_replays_a_trace_through_the_caches() {
+    let rows = rows(
+        "hitratio",
+        &[
+            "hitratio",
+            "--caches=nuthatch-locked:lru,classic-rwlock",
+            "--traces=loop:100:10000",
+            "--sizes=50%,100",
+            "--threads=1",
+        ],
+    );
+    assert_fields(&rows, &["cache", "trace", "size", "threads", "miss_ratio"]);
+    let ratios: Vec<_> = rows.iter().map(|row| number(row, "miss_ratio")).collect();
+    assert_eq!(ratios, [1.0, 1.0, 0.01, 0.01]);
+}
+
+#[test]
+fn mistakes_get_an_answer_that_helps() {
+    for (arguments, answer) in [
+        (&["throughput", "--caches=redis"][..], "classic-lockfree"),
+        (&["throughput", "--caches=classic-rwlock:fast"], "batch"),
+        (&["throughput", "--caches=nuthatch-locked:best"], "sieve"),
+        (&["throughput", "--workloads=write-only"], "write-heavy"),
+        (&["throughput", "--keys=u32"], "u64"),
+        (&["throughput", "--threads=0"], "0"),
+        (&["throughput", "--key-space=-1"], "0.001 to 1000"),
+        (&["memory", "--entries=0"], "0"),
+        (&["memory", "--caches="], "nuthatch-lockfree"),
+        (&["evict", "--capacity=many"], "many"),
+        (&["hitratio"], "--traces"),
+        (&["hitratio", "--traces=zipf:1"], "zipf:ALPHA:KEYS:REQUESTS"),
+    ] {
+        let output = lab(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(complaint.contains(answer), "{arguments:?}: {complaint}");
+    }
+}
+
+#[cfg(feature = "peers")]
+#[test]
+fn a_map_has_no_hit_ratio() {
+    let output = lab(&["hitratio", "--caches=dashmap", "--traces=loop:9:9"]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("dashmap keeps no bound"), "{complaint}");
+}
