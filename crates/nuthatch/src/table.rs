@@ -137,11 +137,11 @@ impl Group {
         (self.tags[1].load(Ordering::Acquire) >> 32) as u32
     }
 
-    /// Writer only.
+    /// Writer only. Saturates: a key whose hash has changed may leave along another path than it
+    /// came, and must not bring the shard down. [`Table::validate`] checks the counts.
     fn add_overflow(&self, change: i32) {
         let word = self.tags[1].load(Ordering::Relaxed);
-        let count = ((word >> 32) as u32).checked_add_signed(change);
-        let count = count.expect("no more entries leave a group than passed it");
+        let count = ((word >> 32) as u32).saturating_add_signed(change);
         self.tags[1].store(
             u64::from(count) << 32 | u64::from(word as u32),
             Ordering::Release,
