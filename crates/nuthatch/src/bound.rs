@@ -12,15 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Bound {
     total: AtomicU64,
     capacity: AtomicU64,
-    shards: u64,
+    /// The number of shards is 2 to this power.
+    shard_bits: u32,
 }
 
 impl Bound {
+    /// No weight taken. The number of shards is a power of two.
     pub(crate) fn new(capacity: u64, shards: usize) -> Self {
         Self {
             total: AtomicU64::new(0),
             capacity: AtomicU64::new(capacity),
-            shards: shards as u64,
+            shard_bits: shards.ilog2(),
         }
     }
 
@@ -37,7 +39,8 @@ impl Bound {
     /// What `shard` may hold before it evicts its own entries rather than others'.
     pub(crate) fn share(&self, shard: usize) -> u64 {
         let capacity = self.capacity();
-        capacity / self.shards + u64::from((shard as u64) < capacity % self.shards)
+        let left_over = capacity & ((1 << self.shard_bits) - 1);
+        (capacity >> self.shard_bits) + u64::from((shard as u64) < left_over)
     }
 
     /// By how much the total exceeds the bound, after it was lowered.
@@ -45,16 +48,6 @@ impl Bound {
         self.total
             .load(Ordering::Relaxed)
             .saturating_sub(self.capacity())
-    }
-
-    /// Gives back as much of `credit` as the total exceeds the bound by, after it was lowered.
-    #[inline]
-    pub(crate) fn give_excess(&self, credit: &mut u64) {
-        if *credit > 0 {
-            let weight = self.excess().min(*credit);
-            *credit -= weight;
-            self.give(weight);
-        }
     }
 
     /// Takes `weight` if the total then still is within the bound.
@@ -103,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_total_never_exceeds_the_capacity() {
-        let bound = Bound::new(10, 3);
+        let bound = Bound::new(10, 4);
         assert!(bound.try_take(7));
         assert!(!bound.try_take(4));
         assert!(bound.try_take(3));
@@ -114,7 +107,7 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_the_capacity() {
-        let bound = Bound::new(10, 3);
-        assert_eq!((0..3).map(|shard| bound.share(shard)).sum::<u64>(), 10);
+        let bound = Bound::new(10, 4);
+        assert_eq!((0..4).map(|shard| bound.share(shard)).sum::<u64>(), 10);
     }
 }

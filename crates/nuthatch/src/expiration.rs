@@ -83,6 +83,7 @@ impl<K, V> Expiration<K, V> {
 
     /// The times of an entry that is written at `now_ns`. `remaining` is `None` for a new key, and else the time that the
     /// replaced value had left, in nanoseconds.
+    #[inline]
     pub(crate) fn after_write(
         &self,
         key: &K,

@@ -97,14 +97,12 @@ impl<W: Word> HitBuffer<W> {
         used as usize + 1 >= PLACES
     }
 
-    /// Passes what was buffered to `hear`, oldest first within a stripe. Two callers at once share
-    /// it out between them; the slower may then set `head` back, which loses hits until the next
-    /// call, for the stripe looks full.
+    /// Passes what was buffered to `hear`, oldest first within a stripe. One caller at a time.
     pub(crate) fn drain(&self, hear: &mut dyn FnMut(W)) {
         for stripe in &self.stripes {
             let tail = stripe.tail.load(Ordering::Relaxed);
             let head = stripe.head.load(Ordering::Relaxed);
-            for place in 0..tail.wrapping_sub(head).min(PLACES as u32) {
+            for place in 0..tail.wrapping_sub(head) {
                 let place = head.wrapping_add(place) as usize % PLACES;
                 if let Some(value) = W::take(&stripe.places[place]) {
                     hear(value);

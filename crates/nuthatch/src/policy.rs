@@ -34,8 +34,6 @@ mod lru;
 mod parameter;
 mod random;
 mod sampled_lru;
-#[cfg(test)]
-mod scripted;
 mod sieve;
 mod sketch;
 mod slru;

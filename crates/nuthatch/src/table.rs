@@ -1,18 +1,23 @@
 //! The hash table of one shard: keys' hashes to entries' ids, written by one writer at a time and
 //! read by anyone.
 //!
-//! A group is one cache line: twelve one-byte tags, twelve ids, and a count of the entries that
-//! wanted to live here but had to move on. A probe compares all tags of a group at once and looks
-//! at the ids whose tags match; it goes on to the next group only if that count is not zero. So a
-//! removal just clears its tag and takes itself off the counts along its path: there are no
-//! tombstones, and steady churn never needs a rebuild. (The counts are F14's idea: Bronson and
-//! Shi, "Open-sourcing F14 for faster, more memory-efficient hash tables", 2019.)
+//! A group is one cache line: twelve one-byte tags, twelve ids, and eight small counts of the
+//! entries that wanted to live here but had to move on, one count for each value of three bits of
+//! the tag. A probe compares all tags of a group at once and looks at the ids whose tags match; it
+//! goes on only if the count for its own tag is not zero. So a removal just clears its tag and takes
+//! itself off the counts along its path: there are no tombstones, and steady churn never needs a
+//! rebuild. (Counting who moved on is F14's idea: Bronson and Shi, "Open-sourcing F14 for faster,
+//! more memory-efficient hash tables", 2019. One count for all tags would be almost never zero in a
+//! full cache, and a miss would visit four groups and more; with eight it visits 1.4.)
 //!
 //! ```text
 //!   one group, 64 bytes
-//!   | tag 0..8 | tag 8..12 · overflow u32 | id 0 | id 1 | ... | id 11 |
-//!     u64        u64                        u32 each
+//!   | tag 0..8 | tag 8..12 · 8 counts of 4 bits | id 0 | id 1 | ... | id 11 |
+//!     u64        u64                              u32 each
 //! ```
+//!
+//! The next group of a probe lies 1 to 16 further on, by the tag: neighbours do not pour into each
+//! other. The number of groups has no prime factor below 17, so a probe meets all of them.
 //!
 //! Invariants that readers rely on:
 //! - an id is stored before its tag, and cleared (to [`GONE`]) when its entry is unlinked, before
@@ -77,6 +82,15 @@ fn tag(hash: u64) -> u8 {
     if tag == 0 { 255 } else { tag }
 }
 
+/// A count that is full, and no longer exact.
+const STUCK: u64 = 15;
+
+/// Where a group's second word keeps the count for `tag`.
+#[inline]
+fn count_shift(tag: u8) -> u32 {
+    32 + 4 * u32::from(tag & 7)
+}
+
 /// Positions whose tag equals `tag`, as a bit mask.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions")]
@@ -132,20 +146,29 @@ impl Group {
         !self.matches(0) & ((1 << WIDTH) - 1)
     }
 
+    /// How many entries with tags of this kind moved on; [`STUCK`] means that many or more.
     #[inline]
-    fn overflow(&self) -> u32 {
-        (self.tags[1].load(Ordering::Acquire) >> 32) as u32
+    fn passed(&self, tag: u8) -> u64 {
+        self.tags[1].load(Ordering::Acquire) >> count_shift(tag) & STUCK
     }
 
-    /// Writer only. Saturates: a key whose hash has changed may leave along another path than it
-    /// came, and must not bring the shard down. [`Table::validate`] checks the counts.
-    fn add_overflow(&self, change: i32) {
-        let word = self.tags[1].load(Ordering::Relaxed);
-        let count = ((word >> 32) as u32).saturating_add_signed(change);
-        self.tags[1].store(
-            u64::from(count) << 32 | u64::from(word as u32),
-            Ordering::Release,
-        );
+    /// Counts an entry that moved on. Writer only.
+    fn add_passed(&self, tag: u8) {
+        if self.passed(tag) < STUCK {
+            let word = self.tags[1].load(Ordering::Relaxed);
+            self.tags[1].store(word + (1 << count_shift(tag)), Ordering::Release);
+        }
+    }
+
+    /// Counts an entry off that had moved on. A count that was ever full stays so: it costs probes,
+    /// never answers. Writer only.
+    fn remove_passed(&self, tag: u8) {
+        let passed = self.passed(tag);
+        assert!(passed > 0, "no more entries leave a group than passed it");
+        if passed < STUCK {
+            let word = self.tags[1].load(Ordering::Relaxed);
+            self.tags[1].store(word - (1 << count_shift(tag)), Ordering::Release);
+        }
     }
 
     /// Writer only.
@@ -167,9 +190,18 @@ impl Table {
         }
     }
 
-    /// Seven places of eight in use at `entries` entries: beyond that, probes grow long.
+    /// An empty table of the same size.
+    pub(crate) fn emptied(&self) -> Self {
+        Self {
+            groups: zeroed_groups(self.groups.len()),
+        }
+    }
+
+    /// Five places of six in use at `entries` entries: beyond that, probes grow long.
     fn groups_for(entries: usize) -> usize {
-        (entries * 8 / 7).div_ceil(WIDTH).max(1)
+        let wanted = (entries * 6 / 5).div_ceil(WIDTH).max(1);
+        let is_coprime = |groups: &usize| [2, 3, 5, 7, 11, 13].iter().all(|p| groups % p != 0);
+        (wanted..).find(is_coprime).expect("such numbers never end")
     }
 
     /// Entries that the table should hold at most; it can hold a few more.
@@ -178,22 +210,25 @@ impl Table {
         if self.groups.len() == 1 {
             places
         } else {
-            places * 15 / 16
+            places * 9 / 10
         }
     }
 
     #[inline]
     fn home(&self, hash: u64) -> usize {
         // Bits 16..48 choose the group: the top bits have chosen the shard, the lowest are the tag.
-        ((hash >> 16 & 0xffff_ffff) * self.groups.len() as u64 >> 32) as usize
+        ((u64::from((hash >> 16) as u32) * self.groups.len() as u64) >> 32) as usize
     }
 
+    /// The group that a probe for `tag` visits after `group`.
     #[inline]
-    fn after(&self, group: usize) -> usize {
-        if group + 1 == self.groups.len() {
-            0
+    fn after(&self, group: usize, tag: u8) -> usize {
+        let next = group + 1 + usize::from(tag >> 4);
+        if next >= self.groups.len() {
+            // The remainder changes anything only in a table of one group.
+            (next - self.groups.len()) % self.groups.len()
         } else {
-            group + 1
+            next
         }
     }
 
@@ -239,10 +274,10 @@ impl Table {
                 }
                 mask &= mask - 1;
             }
-            if g.overflow() == 0 {
+            if g.passed(tag) == 0 {
                 break;
             }
-            group = self.after(group);
+            group = self.after(group, tag);
         }
         Found::Absent
     }
@@ -273,10 +308,10 @@ impl Table {
                 }
                 mask &= mask - 1;
             }
-            if g.overflow() == 0 {
+            if g.passed(tag) == 0 {
                 break;
             }
-            group = self.after(group);
+            group = self.after(group, tag);
         }
         None
     }
@@ -287,6 +322,7 @@ impl Table {
     /// # Panics
     /// If every place is taken.
     pub(crate) fn insert(&self, hash: u64, id: EntryId) {
+        let tag = tag(hash);
         let mut group = self.home(hash);
         for _ in 0..self.groups.len() {
             let g = &self.groups[group];
@@ -296,11 +332,11 @@ impl Table {
                 // Release: pairs with the Acquire in `find_shared`; a reader may still see an
                 // older tag for this place and come here at once.
                 g.ids[position as usize].store(id, Ordering::Release);
-                g.set_tag(position, tag(hash));
+                g.set_tag(position, tag);
                 return;
             }
-            g.add_overflow(1);
-            group = self.after(group);
+            g.add_passed(tag);
+            group = self.after(group, tag);
         }
         panic!("a table was filled beyond its capacity");
     }
@@ -316,15 +352,16 @@ impl Table {
         let g = &self.groups[place.group as usize];
         g.ids[place.position as usize].store(GONE, Ordering::Release);
         g.set_tag(place.position, 0);
+        let tag = tag(hash);
         let mut group = self.home(hash);
         while group != place.group as usize {
-            self.groups[group].add_overflow(-1);
-            group = self.after(group);
+            self.groups[group].remove_passed(tag);
+            group = self.after(group, tag);
         }
     }
 
     /// Unlinks an entry whose key no longer hashes as it did when it was inserted (a fault of the
-    /// key's `Hash`). O(table). The overflow counts keep one entry too many, which costs probes,
+    /// key's `Hash`). O(table). The counts of who moved on keep one entry too many, which costs probes,
     /// never answers.
     pub(crate) fn remove_lost(&self, id: EntryId) {
         for g in &self.groups {
@@ -339,33 +376,6 @@ impl Table {
             }
         }
         panic!("entry {id} is linked in its shard's table");
-    }
-
-    /// Calls `each` with the ids that are at home in one group and whose hash bits 16..48 are at
-    /// least `from`, which lies in that group. Returns the lowest bits of the next group, or `None`
-    /// after the last. Under the shard's lock.
-    pub(crate) fn homed_at(
-        &self,
-        from: u32,
-        hash_of: impl Fn(EntryId) -> u64,
-        mut each: impl FnMut(EntryId),
-    ) -> Option<u32> {
-        let home = self.home(u64::from(from) << 16);
-        let mut group = home;
-        for _ in 0..self.groups.len() {
-            self.groups[group].for_each(|id| {
-                let hash = hash_of(id);
-                if self.home(hash) == home && (hash >> 16) as u32 >= from {
-                    each(id);
-                }
-            });
-            if self.groups[group].overflow() == 0 {
-                break;
-            }
-            group = self.after(group);
-        }
-        let next = ((home as u64 + 1) << 32).div_ceil(self.groups.len() as u64);
-        u32::try_from(next).ok()
     }
 
     /// Marks every place as moved and calls `each` with the ids that were linked. Writer only;
@@ -389,31 +399,38 @@ impl Table {
         }
     }
 
-    /// Recounts the overflow counts from scratch, given each entry's hash.
+    /// Recounts who moved on from scratch, given each entry's hash.
     ///
     /// # Panics
     /// If a count is wrong or an entry cannot be reached from its home.
     pub(crate) fn validate(&self, hash_of: impl Fn(EntryId) -> u64) {
-        let mut counts = vec![0u32; self.groups.len()];
+        let mut counts = vec![[0; 8]; self.groups.len()];
         for (index, g) in self.groups.iter().enumerate() {
             for position in 0..WIDTH {
-                if g.matches(0) & 1 << position != 0 {
+                if g.used() & 1 << position == 0 {
                     continue;
                 }
                 let hash = hash_of(g.ids[position].load(Ordering::Relaxed));
+                let tag = tag(hash);
                 assert!(
-                    g.matches(tag(hash)) & 1 << position != 0,
+                    g.matches(tag) & 1 << position != 0,
                     "a tag agrees with its entry's hash"
                 );
                 let mut group = self.home(hash);
                 while group != index {
-                    counts[group] += 1;
-                    group = self.after(group);
+                    counts[group][usize::from(tag & 7)] += 1;
+                    group = self.after(group, tag);
                 }
             }
         }
-        for (g, count) in self.groups.iter().zip(counts) {
-            assert_eq!(g.overflow(), count, "a group counts who passed it");
+        for (g, counts) in self.groups.iter().zip(counts) {
+            for (tag, count) in (0..).zip(counts) {
+                let passed = g.passed(tag);
+                assert!(
+                    passed == count || passed == STUCK,
+                    "a group counts who passed it: {passed}, not {count}"
+                );
+            }
         }
     }
 }
