@@ -203,9 +203,8 @@ struct Tally {
 }
 
 impl<R: KeyKind, C: BenchCache<R::Key, R::Value>> Worker<'_, R, C> {
-    fn work(self, opened: Instant) -> Tally {
+    fn work(self, opened: Instant, mut latency_ns: Histogram<u32>) -> Tally {
         let (cache, plan) = (self.cache, self.plan);
-        let mut latency_ns = latencies();
         let (mut reads, mut hits) = (0, 0);
         let mut requests = self.requests();
         let ops = match plan.operations() {

@@ -3,9 +3,12 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar on standard error that counts to `steps`; invisible where that is no terminal. Its message
-/// says what is being measured.
-pub fn bar(steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left  {msg:<40}")
-        .expect("the template is well-formed");
-    ProgressBar::new(steps).with_style(style)
+/// may say what is being measured.
+pub fn bar(label: &str, steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta}  {msg}");
+    let style = style.expect("the template is well-formed");
+    let bar = ProgressBar::new(steps).with_style(style);
+    bar.set_prefix(label.to_owned());
+    bar.tick();
+    bar
 }

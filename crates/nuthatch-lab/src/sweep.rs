@@ -1,6 +1,6 @@
 //! Runs many independent cells on several threads, with a progress bar on stderr.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::progress;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,7 @@ pub fn sweep<C: Sync, R: Send>(
     threads: NonZeroUsize,
     work: impl Fn(&C) -> R + Sync,
 ) -> Vec<R> {
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta}");
-    let style = style.expect("the template is well-formed");
-    let bar = ProgressBar::new(cells.len() as u64).with_style(style);
-    bar.set_prefix(label.to_owned());
-    bar.tick();
+    let bar = progress::bar(label, cells.len() as u64);
     let results: Mutex<Vec<Option<R>>> = Mutex::new(cells.iter().map(|_| None).collect());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {

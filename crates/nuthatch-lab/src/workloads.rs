@@ -144,6 +144,22 @@ impl FromStr for Workload {
     }
 }
 
+/// Workloads to run: names with commas between them, or `all`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadList(pub Vec<Workload>);
+
+impl FromStr for WorkloadList {
+    type Err = UnknownWorkload;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWorkload> {
+        let workloads = match text {
+            "all" => Workload::ALL.to_vec(),
+            names => names.split(',').map(str::parse).collect::<Result<_, _>>()?,
+        };
+        Ok(Self(workloads))
+    }
+}
+
 /// How large a plan is.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -442,6 +458,10 @@ mod tests {
         for workload in Workload::ALL {
             assert_eq!(workload.name().parse(), Ok(workload));
         }
+        let list: WorkloadList = "scan,evict".parse().unwrap();
+        assert_eq!(list.0, [Workload::Scan, Workload::Evict]);
+        let all: WorkloadList = "all".parse().unwrap();
+        assert_eq!(all.0, Workload::ALL);
         let error = "read-mostly".parse::<Workload>().unwrap_err();
         assert!(error.to_string().contains("read-heavy"), "{error}");
     }

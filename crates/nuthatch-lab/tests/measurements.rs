@@ -202,3 +202,42 @@ fn a_map_has_no_hit_ratio() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.contains("dashmap keeps no bound"), "{complaint}");
 }
+
+/// The cells of the table of caches in `docs/benchmarks.md`.
+#[cfg(feature = "peers")]
+fn documented_caches() -> Vec<Vec<String>> {
+    include_str!("../../../docs/benchmarks.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("| cache |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().replace('`', "")).collect()
+        })
+        .collect()
+}
+
+#[cfg(feature = "peers")]
+#[test]
+fn the_page_on_benchmarks_names_every_cache_with_its_hasher_and_version() {
+    use nuthatch_lab::caches::ROSTER;
+    let lock: toml::Table = toml::from_str(include_str!("../../../Cargo.lock")).unwrap();
+    let locked = |name: &str, version: &str| {
+        let mut packages = lock["package"].as_array().unwrap().iter();
+        packages.any(|package| {
+            package["name"].as_str() == Some(name) && package["version"].as_str() == Some(version)
+        })
+    };
+    let documented = documented_caches();
+    assert_eq!(documented.len(), ROSTER.len());
+    for (cells, info) in documented.iter().zip(ROSTER) {
+        assert_eq!(cells[0], info.name);
+        assert_eq!(cells[2], info.hasher, "{}", info.name);
+        if let Some((package, version)) = cells[1].split_once(' ')
+            && version.starts_with(|digit: char| digit.is_ascii_digit())
+        {
+            assert!(locked(package, version), "{}: {}", info.name, cells[1]);
+        }
+    }
+}

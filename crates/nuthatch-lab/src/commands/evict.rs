@@ -34,10 +34,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     capacity: Vec<u32>,
     /// Rounds, in each of which every cache runs once [default: 3, with --quick 1]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Milliseconds of each run, at least [default: 500, with --quick 50]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     millis: Option<u64>,
     /// Take less than a minute, and be less exact
     #[arg(long)]
@@ -81,7 +81,8 @@ fn measure(
     duration: Duration,
 ) -> Result<Vec<Row>, HeapError> {
     let meter = HeapMeter::new()?;
-    let bar = progress::bar(caches.len() as u64 * capacities.len() as u64 * u64::from(rounds));
+    let runs = caches.len() as u64 * capacities.len() as u64 * u64::from(rounds);
+    let bar = progress::bar("evict", runs);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let mut rows = Vec::new();
     for &capacity in capacities {

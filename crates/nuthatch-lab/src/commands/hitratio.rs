@@ -110,12 +110,12 @@ fn replay_all(arguments: &Arguments, trace: &Trace, sizes: &[CacheSize]) -> Vec<
         eprintln!("{name}: {left_out} sizes are less than one entry and left out");
     }
     let cells = capacities.len() * arguments.threads.len() * arguments.caches.len();
-    let bar = progress::bar(cells as u64);
+    let bar = progress::bar(trace.name(), cells as u64);
     let mut rows = Vec::with_capacity(cells);
     for size in capacities {
         for &threads in &arguments.threads {
             for cache in arguments.caches.iter() {
-                bar.set_message(format!("{cache}, {}, {size} entries", trace.name()));
+                bar.set_message(format!("{cache}, {size} entries, {threads} threads"));
                 let replay = Replay {
                     requests: trace.requests(),
                     threads: threads as usize,

@@ -87,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let bar = progress::bar((arguments.caches.len() * arguments.keys.len()) as u64);
+    let processes = arguments.caches.len() * arguments.keys.len();
+    let bar = progress::bar("memory", processes as u64);
     let mut rows = Vec::new();
     for &kind in &arguments.keys {
         for cache in arguments.caches.iter() {

@@ -13,7 +13,7 @@ use nuthatch_lab::closed_loop::{self, Outcome, TooManyThreads};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
-use nuthatch_lab::workloads::{Plan, Shape, Workload};
+use nuthatch_lab::workloads::{Plan, Shape, Workload, WorkloadList};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -26,6 +26,12 @@ use std::time::{Duration, Instant};
 const WARM_UP: f64 = 0.2;
 /// What `--quick` may take, less what building caches and starting threads may add.
 const QUICK_BUDGET: Duration = Duration::from_secs(35);
+const QUICK_WORKLOADS: [Workload; 4] = [
+    Workload::ReadOnly,
+    Workload::ReadHeavy,
+    Workload::Evict,
+    Workload::CacheAside,
+];
 const LONGEST_QUICK_RUN: Duration = Duration::from_millis(200);
 const SHORTEST_RUN: Duration = Duration::from_millis(5);
 
@@ -34,10 +40,10 @@ pub(crate) struct Arguments {
     /// Caches with commas between them, or all, ours, classic, peers, maps
     #[arg(long, default_value = "all")]
     caches: CacheList,
-    /// Workloads with commas between them [default: all, with --quick read-only, read-heavy, evict
-    /// and cache-aside]
-    #[arg(long, value_delimiter = ',')]
-    workloads: Vec<Workload>,
+    /// Workloads with commas between them, or all [default: all, with --quick read-only,
+    /// read-heavy, evict and cache-aside]
+    #[arg(long)]
+    workloads: Option<WorkloadList>,
     /// Numbers of threads with commas between them [default: 1,2,8,16,1000, with --quick 1,2]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     threads: Vec<u32>,
@@ -45,10 +51,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "u64")]
     keys: Vec<Kind>,
     /// Rounds, in each of which every cache runs once [default: 5, with --quick 3]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Milliseconds of each run [default: 1000, with --quick as many as fit in a minute]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     millis: Option<u64>,
     /// Entries that a cache may hold [default: 100000, with --quick 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
@@ -114,15 +120,10 @@ struct Settings {
 impl Settings {
     fn new(arguments: &Arguments) -> Self {
         let quick = arguments.quick;
-        let workloads = match arguments.workloads.as_slice() {
-            [] if quick => vec![
-                Workload::ReadOnly,
-                Workload::ReadHeavy,
-                Workload::Evict,
-                Workload::CacheAside,
-            ],
-            [] => Workload::ALL.to_vec(),
-            given => given.to_vec(),
+        let workloads = match &arguments.workloads {
+            Some(WorkloadList(given)) => given.clone(),
+            None if quick => QUICK_WORKLOADS.to_vec(),
+            None => Workload::ALL.to_vec(),
         };
         let threads = match arguments.threads.as_slice() {
             [] if quick => vec![1, 2],
@@ -175,7 +176,7 @@ impl Settings {
 }
 
 fn measure(settings: &Settings) -> Result<Vec<Row>, TooManyThreads> {
-    let bar = progress::bar(settings.runs());
+    let bar = progress::bar("throughput", settings.runs());
     let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.shape.seed);
     let mut rows = Vec::new();
     for &kind in &settings.keys {
