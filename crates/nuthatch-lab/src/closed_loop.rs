@@ -87,9 +87,13 @@ pub fn run<R: KeyKind>(
                 epoch,
             };
             let gate = &gate;
-            let started = thread::Builder::new()
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, move || gate.pass().map(|opened| worker.work(opened)));
+            let started =
+                thread::Builder::new()
+                    .stack_size(STACK_BYTES)
+                    .spawn_scoped(scope, move || {
+                        let latency_ns = latencies();
+                        gate.pass().map(|opened| worker.work(opened, latency_ns))
+                    });
             match started {
                 Ok(handle) => workers.push(handle),
                 Err(source) => {
