@@ -19,6 +19,7 @@
 //! [`remove`](EvictionPolicy::remove) (invalidated, expired, pinned).
 
 mod adaptive;
+mod arc;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -30,22 +31,27 @@ mod kind;
 mod levels;
 mod lfu;
 mod links;
+mod lirs;
 mod lru;
 mod parameter;
+mod queues;
 mod random;
+mod s3_fifo;
 mod sampled_lru;
 mod sieve;
 mod sketch;
 mod slru;
 #[cfg(test)]
 mod steps;
+mod two_q;
+mod w_tiny_lfu;
 
 pub use ghost::{CompactGhosts, GhostLists};
 pub use kind::{
     BuiltPolicy, CustomPolicy, ParameterInfo, Policy, PolicyError, PolicyInfo, PolicySetup,
 };
 pub use links::Links;
-pub use parameter::{Blend, CounterBits, ParameterError, SampleSize, Share};
+pub use parameter::{Blend, CounterBits, ParameterError, Promotion, SampleSize, Share, Window};
 pub use sketch::FrequencySketch;
 
 use crate::slab::SlotVec;

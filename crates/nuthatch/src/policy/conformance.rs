@@ -461,7 +461,19 @@ mod tests {
     /// Every built-in policy, and some with other parameters.
     fn policies() -> Vec<Policy> {
         let names = Policy::built_in().iter().map(|info| info.name);
-        let variants = ["clock:3", "slru:0.01", "dlfu:0", "dlfu:1", "sampled_lru:1"];
+        let variants = [
+            "clock:3",
+            "slru:0.01",
+            "dlfu:0",
+            "dlfu:1",
+            "sampled_lru:1",
+            "s3_fifo:0.5:1",
+            "s3_fifo:0.01:3",
+            "two_q:0.9",
+            "lirs:0.5",
+            "w_tiny_lfu:0.2",
+            "w_tiny_lfu:0.99",
+        ];
         let parse = |name: &str| name.parse().expect("the table's names parse");
         names.chain(variants).map(parse).collect()
     }

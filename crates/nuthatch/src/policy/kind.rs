@@ -17,7 +17,8 @@
 use super::parameter::Parameter;
 use super::{
     Blend, CounterBits, Entries, EntryId, EvictionPolicy, HitMode, HitSampler, ParameterError,
-    SampleSize, Share, adaptive, clock, dlfu, fifo, gdsf, lfu, lru, sampled_lru, sieve, slru,
+    Promotion, SampleSize, Share, Window, adaptive, arc, clock, dlfu, fifo, gdsf, lfu, lirs, lru,
+    s3_fifo, sampled_lru, sieve, slru, two_q, w_tiny_lfu,
 };
 use std::fmt::{self, Debug, Display};
 use std::str::FromStr;
@@ -394,6 +395,39 @@ policies! {
         samples: SampleSize = SampleSize::REDIS,
     } => sampled_lru::SampledLru, |setups| each(setups, |setup| {
         sampled_lru::SampledLru::new(samples, setup.seed)
+    });
+
+    /// A small queue that entries leave unless hit, a main queue with second chances, and ghosts.
+    s3_fifo: S3Fifo {
+        /// The part of the capacity that new entries pass through.
+        small: Share = Share::percent(10),
+        /// How many hits promote an entry from small to main.
+        promotion: Promotion = Promotion::TWO_HITS,
+    } => s3_fifo::S3Fifo, |setups| each(setups, |setup| {
+        s3_fifo::S3Fifo::new(small, promotion, setup.capacity)
+    });
+
+    /// New entries leave first in, first out; a key asked for again after that joins an LRU.
+    two_q: TwoQ {
+        /// The part of the capacity that new entries pass through.
+        recent: Share = Share::percent(25),
+    } => two_q::TwoQ, |setups| each(setups, |_| two_q::TwoQ::new(recent));
+
+    /// Two LRU queues, of entries used once and more often, whose sizes follow what they evicted.
+    arc: Arc => arc::Arc, |setups| each(setups, |setup| arc::Arc::new(setup.capacity));
+
+    /// Keeps the entries whose last two uses lie close together.
+    lirs: Lirs {
+        /// The part of the capacity in which new entries wait to be used again.
+        cold: Share = Share::percent(1),
+    } => lirs::Lirs, |setups| each(setups, |setup| lirs::Lirs::new(cold, setup.capacity));
+
+    /// A window for new entries; the more frequently used of who leaves it and who would make way stays.
+    w_tiny_lfu: WTinyLfu {
+        /// The window's part of the capacity.
+        window: Window = Window::Adaptive,
+    } => w_tiny_lfu::WTinyLfu, |setups| each(setups, |setup| {
+        w_tiny_lfu::WTinyLfu::new(window, setup.capacity, setup.seed)
     });
 }
 

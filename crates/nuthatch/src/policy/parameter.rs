@@ -223,3 +223,83 @@ impl Display for SampleSize {
         self.0.fmt(f)
     }
 }
+
+/// How many counted hits promote an entry: 1, 2 or 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Promotion(u8);
+
+impl Promotion {
+    /// Promotion by the first hit.
+    pub const ONE_HIT: Self = Self(1);
+    /// Promotion by the second hit.
+    pub const TWO_HITS: Self = Self(2);
+
+    /// Promotion by the hit with this number, if it is 1, 2 or 3.
+    pub fn new(hits: u8) -> Result<Self, ParameterError> {
+        if (1..=3).contains(&hits) {
+            Ok(Self(hits))
+        } else {
+            Err(Self::refuse(hits))
+        }
+    }
+
+    /// The number of hits.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Parameter for Promotion {
+    const ALLOWED: &'static str = "1, 2 or 3";
+}
+
+impl FromStr for Promotion {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        text.parse()
+            .ok()
+            .and_then(|hits| Self::new(hits).ok())
+            .ok_or_else(|| Self::refuse(text))
+    }
+}
+
+impl Display for Promotion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The size of a window for new entries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Window {
+    /// Follows the hit ratio.
+    Adaptive,
+    /// Always this part of the capacity.
+    Fixed(Share),
+}
+
+impl Parameter for Window {
+    const ALLOWED: &'static str = "\"adaptive\" or a number between 0 and 1";
+}
+
+impl FromStr for Window {
+    type Err = ParameterError;
+
+    fn from_str(text: &str) -> Result<Self, ParameterError> {
+        if text == "adaptive" {
+            return Ok(Self::Adaptive);
+        }
+        let share = text.parse().map_err(|_| Self::refuse(text))?;
+        Ok(Self::Fixed(share))
+    }
+}
+
+impl Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adaptive => f.write_str("adaptive"),
+            Self::Fixed(share) => share.fmt(f),
+        }
+    }
+}

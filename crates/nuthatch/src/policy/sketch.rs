@@ -6,10 +6,10 @@
 //! increments has been counted every counter is halved, so the past fades by half each time.
 //!
 //! A key's four counters lie in one block of 64 bytes, one in each quarter of it: an increment or an
-//! estimate costs one cache line. An increment is conservative (Estan and Varghese, SIGCOMM 2002):
-//! it raises only those of the four that are at the minimum, which makes a small sketch err less.
-//! Ageing passes over all blocks, once per `sample` increments: O(1) amortised, 16 counters an
-//! instruction.
+//! estimate costs one cache line. Every increment raises all four. Raising only those at the minimum
+//! (conservative update; Estan and Varghese, SIGCOMM 2002) errs less and yet chooses worse: in a
+//! loop it lets all keys tie, where chance collisions would break the ties. Ageing passes over all
+//! blocks, once per `sample` increments: O(1) amortised, 16 counters an instruction.
 
 /// Rows of the sketch: counters per key.
 const ROWS: usize = 4;
@@ -94,7 +94,6 @@ impl FrequencySketch {
             }
         }
         self.blocks = resized;
-        self.increments = self.increments.min(self.sample / 2);
     }
 
     /// Counts one access of the key with this hash.
@@ -106,15 +105,8 @@ impl FrequencySketch {
     /// Counts `count` accesses of the key with this hash at once.
     pub fn add(&mut self, hash: u64, count: u8) {
         let (block, places) = self.locate(hash);
-        let block = &mut self.blocks[block];
-        let least = block.least(places);
-        let raised = least.saturating_add(count).min(MAX_COUNT);
-        if raised == least {
-            return;
-        }
-        block.raise(places, raised);
-        self.increments += u64::from(raised - least);
-        if self.increments >= self.sample {
+        self.increments += u64::from(self.blocks[block].add(places, count));
+        while self.increments >= self.sample {
             self.age();
         }
     }
@@ -125,6 +117,11 @@ impl FrequencySketch {
     pub fn estimate(&self, hash: u64) -> u8 {
         let (block, places) = self.locate(hash);
         self.blocks[block].least(places)
+    }
+
+    /// Increments after which the sketch ages.
+    pub fn sample(&self) -> u64 {
+        self.sample
     }
 
     /// Halves every counter.
@@ -188,16 +185,15 @@ impl Block {
         })
     }
 
-    /// Lifts those of the key's counters that are below `count` to it.
+    /// Adds to the key's counters and returns the most that one of them rose.
     #[inline]
-    fn raise(&mut self, places: u32, count: u8) {
-        for row in 0..ROWS {
+    fn add(&mut self, places: u32, count: u8) -> u8 {
+        (0..ROWS).fold(0, |most, row| {
             let (word, shift) = Self::place(row, places);
-            let word = &mut self.0[word];
-            if ((*word >> shift) as u8 & MAX_COUNT) < count {
-                *word = *word & !(u64::from(MAX_COUNT) << shift) | u64::from(count) << shift;
-            }
-        }
+            let rise = count.min(MAX_COUNT - ((self.0[word] >> shift) as u8 & MAX_COUNT));
+            self.0[word] += u64::from(rise) << shift;
+            most.max(rise)
+        })
     }
 
     /// Lifts each counter to the other block's.
@@ -256,7 +252,7 @@ mod tests {
             sketch.add(hash(key), (key % 5) as u8);
         }
         assert!(
-            wrong(&sketch) <= 80,
+            wrong(&sketch) <= 200,
             "{} of 4000 estimates err",
             wrong(&sketch)
         );

@@ -1,0 +1,160 @@
+//! S3-FIFO: a small queue that most entries leave unasked-for, a main queue with second chances, and
+//! ghosts of those that left too early.
+//!
+//! J. Yang, Y. Zhang, Z. Qiu, Y. Yue and K. V. Rashmi, "FIFO Queues are All You Need for Cache
+//! Eviction", SOSP 2023. A new entry goes to the small queue (10 % of the weight). At its end an
+//! entry with enough hits moves to the main queue, any other is evicted and leaves a ghost; a key
+//! that has a ghost goes to main at once. Main is a CLOCK with two bits: an entry with hits left goes
+//! round again for one of them. An eviction takes from main if main is larger than its share, and
+//! from small otherwise. Until the first eviction, what does not fit small goes to main.
+//!
+//! The shares are of the weight that the shard holds, so they hold for any capacity.
+//!
+//! *Cost:* a hit is at most one store to a byte of the entry, none once it has three; an eviction is
+//! O(1) amortised over hits. 8 bytes an entry and 2 for each ghost, of which there are 9 for 10
+//! entries. *Not for* keys that are asked for again right after they left the small queue, nor, with
+//! two hits to promotion, for keys asked for exactly twice.
+
+use super::queues::Queues;
+use super::{CompactGhosts, Entries, EntryId, EvictionPolicy, HitMode, Promotion, Share};
+
+const SMALL: u8 = 0;
+const MAIN: u8 = 1;
+/// Hits beyond this many are not counted.
+const MAX_HITS: u8 = 3;
+/// Ghosts for each resident entry.
+const GHOSTS: Share = Share::percent(90);
+
+/// S3-FIFO; see the module's text.
+#[derive(Debug)]
+pub(super) struct S3Fifo {
+    /// In both queues the oldest entry stands first.
+    queues: Queues,
+    ghosts: CompactGhosts,
+    small: Share,
+    promotion: Promotion,
+    capacity: u64,
+    /// Whether the entry being inserted has left a ghost.
+    has_ghost: bool,
+    /// Whether an entry was ever evicted: before that, small must not grow beyond its share.
+    has_evicted: bool,
+}
+
+impl S3Fifo {
+    pub(super) fn new(small: Share, promotion: Promotion, capacity: u64) -> Self {
+        Self {
+            queues: Queues::new(2),
+            ghosts: CompactGhosts::new(0),
+            small,
+            promotion,
+            capacity,
+            has_ghost: false,
+            has_evicted: false,
+        }
+    }
+
+    /// Evicts the oldest entry of small that is not worth promotion; promotes those before it.
+    fn evict_small(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        while let Some(id) = self.queues.front(SMALL) {
+            if entries.access(id) >= self.promotion.get() {
+                entries.set_access(id, 0);
+                self.queues.move_to_back(MAIN, id, entries);
+            } else {
+                self.ghosts
+                    .set_limit(GHOSTS.of(self.queues.len() as u64) as usize);
+                self.ghosts.push(entries.hash(id));
+                self.queues.remove(id, entries);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Evicts the oldest entry of main that has no hits left.
+    fn evict_main(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        while let Some(id) = self.queues.front(MAIN) {
+            let hits = entries.access(id);
+            if hits == 0 {
+                self.queues.remove(id, entries);
+                return Some(id);
+            }
+            entries.set_access(id, hits.min(MAX_HITS) - 1);
+            self.queues.move_to_back(MAIN, id, entries);
+        }
+        None
+    }
+}
+
+impl EvictionPolicy for S3Fifo {
+    fn hit_mode(&self) -> HitMode {
+        HitMode::Count { max: MAX_HITS }
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        self.queues.reserve(slots);
+        let ghosts = GHOSTS.of(slots as u64) as usize;
+        if ghosts > self.ghosts.room() {
+            self.ghosts.resize(ghosts);
+        }
+    }
+
+    fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+    }
+
+    fn prepare(&mut self, hash: u64, _weight: u32) {
+        self.has_ghost = self.ghosts.remove(hash);
+    }
+
+    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
+        entries.set_access(id, 0);
+        let small_is_full = self.queues.weight(SMALL) >= self.small.of(self.capacity);
+        let had_ghost = std::mem::take(&mut self.has_ghost);
+        let queue = if had_ghost || (small_is_full && !self.has_evicted) {
+            MAIN
+        } else {
+            SMALL
+        };
+        self.queues.push_back(queue, id, entries);
+    }
+
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        self.has_evicted = true;
+        let total = self.queues.total_weight();
+        if self.queues.weight(MAIN) <= total - self.small.of(total)
+            && let Some(id) = self.evict_small(entries)
+        {
+            return Some(id);
+        }
+        self.evict_main(entries)
+            .or_else(|| self.evict_small(entries))
+    }
+
+    fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
+        self.queues.remove(id, entries);
+    }
+
+    fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
+        self.queues.replace(from, to, entries);
+    }
+
+    fn clear(&mut self) {
+        self.queues.clear();
+        self.ghosts.clear();
+        self.has_ghost = false;
+        self.has_evicted = false;
+    }
+
+    fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.queues.iter_all().for_each(visit);
+    }
+
+    fn validate(&self, entries: &Entries<'_>) {
+        self.queues.validate(entries);
+        self.ghosts.validate();
+    }
+}

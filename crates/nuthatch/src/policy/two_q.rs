@@ -1,0 +1,121 @@
+//! 2Q: new entries queue up first in, first out; a key asked for again after it left joins an LRU.
+//!
+//! T. Johnson and D. Shasha, "2Q: A Low Overhead High Performance Buffer Management Replacement
+//! Algorithm", VLDB 1994, the full version. *Recent* (A1in in the paper) is a FIFO with a quarter of
+//! the weight; what it evicts leaves a ghost (A1out), and the ghosts remember half the weight that
+//! the shard holds. A key that has a ghost goes to *frequent* (Am), an LRU with the rest. Hits in
+//! recent change nothing: they are taken for one use in several steps. An eviction takes from recent
+//! if that is larger than its share, and from frequent otherwise.
+//!
+//! *Cost:* O(1) an operation; a hit in frequent moves a list node. 8 bytes an entry and 21 for each
+//! ghost, of which there is one for two entries. *Not for* caches whose entries are reused soon and
+//! then no more (recent cannot tell), nor where keys return later than after half a cache of misses.
+
+use super::queues::Queues;
+use super::{Entries, EntryId, EvictionPolicy, GhostLists, HitMode, Share};
+
+const RECENT: u8 = 0;
+const FREQUENT: u8 = 1;
+/// The only list of ghosts.
+const OUT: u8 = 0;
+/// The weight that ghosts remember, as a share of the weight held.
+const GHOSTS: Share = Share::percent(50);
+
+/// 2Q; see the module's text.
+#[derive(Debug)]
+pub(super) struct TwoQ {
+    /// In recent the oldest entry stands first, in frequent the least recently used.
+    queues: Queues,
+    /// The note of a ghost is the weight of its entry.
+    ghosts: GhostLists,
+    recent: Share,
+    /// Whether the entry being inserted has left a ghost.
+    has_ghost: bool,
+}
+
+impl TwoQ {
+    pub(super) fn new(recent: Share) -> Self {
+        Self {
+            queues: Queues::new(2),
+            ghosts: GhostLists::new(1),
+            recent,
+            has_ghost: false,
+        }
+    }
+}
+
+impl EvictionPolicy for TwoQ {
+    fn hit_mode(&self) -> HitMode {
+        HitMode::Ordered
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        self.queues.reserve(slots);
+        let ghosts = GHOSTS.of(slots as u64) as usize;
+        if ghosts > self.ghosts.room() {
+            self.ghosts.resize(ghosts);
+        }
+    }
+
+    /// Nothing to do: the shares are of the weight held when an entry is evicted.
+    fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn prepare(&mut self, hash: u64, _weight: u32) {
+        self.has_ghost = self.ghosts.remove(hash).is_some();
+    }
+
+    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
+        let had_ghost = std::mem::take(&mut self.has_ghost);
+        let queue = if had_ghost { FREQUENT } else { RECENT };
+        self.queues.push_back(queue, id, entries);
+    }
+
+    fn hit(&mut self, id: EntryId, entries: &Entries<'_>) {
+        if self.queues.queue_of(id) == Some(FREQUENT) {
+            self.queues.move_to_back(FREQUENT, id, entries);
+        }
+    }
+
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        let total = self.queues.total_weight();
+        let over = self.queues.weight(RECENT) > self.recent.of(total);
+        if !over && let Some(id) = self.queues.front(FREQUENT) {
+            self.queues.remove(id, entries);
+            return Some(id);
+        }
+        let id = self.queues.front(RECENT)?;
+        self.queues.remove(id, entries);
+        self.ghosts.push(OUT, entries.hash(id), entries.weight(id));
+        while self.ghosts.sum(OUT) > GHOSTS.of(total) {
+            self.ghosts.pop_oldest(OUT);
+        }
+        Some(id)
+    }
+
+    fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
+        self.queues.remove(id, entries);
+    }
+
+    fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
+        self.queues.replace(from, to, entries);
+    }
+
+    fn clear(&mut self) {
+        self.queues.clear();
+        self.ghosts.clear();
+        self.has_ghost = false;
+    }
+
+    fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.queues.iter_all().for_each(visit);
+    }
+
+    fn validate(&self, entries: &Entries<'_>) {
+        self.queues.validate(entries);
+        self.ghosts.validate();
+    }
+}
