@@ -484,11 +484,7 @@ where
 
     /// What was counted so far; all zero if statistics are off.
     pub fn stats(&self) -> StatsSnapshot {
-        on_engine!(self, store => store.stats.snapshot(
-            store.entries(),
-            store.total_weight(),
-            store.bound_capacity(),
-        ))
+        on_engine!(self, store => store.snapshot())
     }
 
     /// Recounts everything from scratch, with all shards locked. For tests.

@@ -218,6 +218,16 @@ pub struct StatsSnapshot {
 }
 
 impl StatsSnapshot {
+    /// Fills in the weights of entries that weigh 1 each, which are not counted apart.
+    pub(crate) fn weigh_one_each(&mut self) {
+        self.inserted_weight = self.insertions;
+        self.replaced_weight = self.replaced;
+        self.rejected_weight = self.rejected;
+        self.evicted_weight = self.evicted;
+        self.expired_weight = self.expired;
+        self.invalidated_weight = self.invalidated;
+    }
+
     /// Hits and misses.
     pub fn requests(&self) -> u64 {
         self.hits.saturating_add(self.misses)

@@ -21,7 +21,7 @@ use crate::hit_buffer::HitBuffer;
 use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
 use crate::removal::{Insertion, RemovalCause};
 use crate::shard::{Birth, Entry, Exclusive, Guarded, Removed, Shard};
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, Stats, StatsSnapshot};
 use crate::table::Place;
 use std::borrow::Borrow;
 use std::fmt;
@@ -432,6 +432,24 @@ where
         }
     }
 
+    /// Counts a weight, where it is not just the number of entries.
+    fn count_weight(&self, thread: usize, counter: Counter, weight: u64) {
+        if self.weigher.is_some() {
+            self.stats.add(thread, counter, weight);
+        }
+    }
+
+    /// What was counted, and the state of the whole.
+    pub(crate) fn snapshot(&self) -> StatsSnapshot {
+        let mut snapshot =
+            self.stats
+                .snapshot(self.entries(), self.total_weight(), self.bound_capacity());
+        if self.weigher.is_none() {
+            snapshot.weigh_one_each();
+        }
+        snapshot
+    }
+
     /// Ends the critical section: gives back weight, tells the listener, drops what nobody sees.
     fn finish(&self, exclusive: Exclusive<'_, K, V>, op: &mut Op) {
         let Some(listener) = &self.listener else {
@@ -699,8 +717,7 @@ where
         weight: u32,
     ) {
         self.stats.count(op.thread, Counter::Rejected);
-        self.stats
-            .add(op.thread, Counter::RejectedWeight, u64::from(weight));
+        self.count_weight(op.thread, Counter::RejectedWeight, u64::from(weight));
         if let Some((_, id)) = found {
             op.credit += u64::from(exclusive.weight(id));
             let removed = exclusive.remove_id(id, &|key| self.hash(key));

@@ -63,6 +63,8 @@ pub(super) struct Queues {
     /// The weights of the three lists.
     weights: [u64; 3],
     capacity: u64,
+    /// The weight that the small queue may have: its share of the capacity.
+    small_target: u64,
     /// Whether an entry's weight was ever other than 1. Until then nobody asks for weights.
     weighted: bool,
     ghosts: CompactGhosts,
@@ -80,6 +82,7 @@ impl Queues {
             links: Links::new(3),
             weights: [0; 3],
             capacity: 0,
+            small_target: 1,
             weighted: false,
             ghosts: CompactGhosts::new(0),
             sketch: FrequencySketch::new(0, SKETCH_BYTES_PER_ENTRY),
@@ -101,10 +104,12 @@ impl Queues {
 
     pub(super) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
+        self.set_small_target();
     }
 
     pub(super) fn set_rule(&mut self, rule: Rule) {
         self.rule = rule;
+        self.set_small_target();
     }
 
     /// See [`EvictionPolicy::prepare`](crate::policy::EvictionPolicy::prepare).
@@ -123,7 +128,7 @@ impl Queues {
     pub(super) fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
         // A full cache makes room in the small queue if that is too long, so any surplus is a
         // former rule's.
-        let mut surplus = self.small_weight() > self.small_target();
+        let mut surplus = self.small_weight() > self.small_target;
         if self.returns {
             entries.set_access(id, 0);
             self.push(MAIN, id, entries);
@@ -131,7 +136,7 @@ impl Queues {
             entries.set_access(id, if self.rule.duel { 0 } else { UNCOUNTED });
             self.push(NEWER, id, entries);
             self.age(entries);
-            surplus |= !self.evicted && self.small_weight() > self.small_target();
+            surplus |= !self.evicted && self.small_weight() > self.small_target;
         }
         if surplus {
             self.overflow(entries);
@@ -142,7 +147,7 @@ impl Queues {
     pub(super) fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.evicted = true;
         let main_is_empty = self.links.is_empty(MAIN);
-        if self.small_weight() > self.small_target() || main_is_empty {
+        if self.small_weight() > self.small_target || main_is_empty {
             let victim = if self.rule.duel {
                 self.evict_by_duel(entries)
             } else {
@@ -222,7 +227,7 @@ impl Queues {
             entries.set_access(id, 0);
             self.push(MAIN, id, entries);
             self.age(entries);
-            if self.small_weight() <= self.small_target() {
+            if self.small_weight() <= self.small_target {
                 return None;
             }
         }
@@ -288,7 +293,7 @@ impl Queues {
     /// Moves what a shorter small queue has no room for to main.
     fn overflow(&mut self, entries: &Entries<'_>) {
         for _ in 0..MAX_OVERFLOW {
-            if self.small_weight() <= self.small_target() {
+            if self.small_weight() <= self.small_target {
                 return;
             }
             let Some(id) = self.small_front() else { return };
@@ -338,9 +343,9 @@ impl Queues {
         self.small_weight() + self.weights[MAIN as usize]
     }
 
-    /// The weight that the small queue may have: its share of the capacity.
-    fn small_target(&self) -> u64 {
-        (self.capacity as u128 * u128::from(self.rule.small_percent) / 100).max(1) as u64
+    fn set_small_target(&mut self) {
+        let share = u128::from(self.capacity) * u128::from(self.rule.small_percent) / 100;
+        self.small_target = share.max(1) as u64;
     }
 
     fn weight_of(&self, id: EntryId, entries: &Entries<'_>) -> u64 {
