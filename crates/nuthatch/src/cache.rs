@@ -492,6 +492,7 @@ where
     /// # Panics
     /// If an invariant does not hold.
     pub fn validate(&self) {
+        self.inner.flights.validate();
         on_engine!(self, store => store.validate());
         self.inner.flights.validate();
     }

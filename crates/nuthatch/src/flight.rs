@@ -228,6 +228,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Flights in progress.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let shards = self.table.shards.iter();
         shards.map(|shard| shard.lock().len()).sum()
@@ -373,11 +374,6 @@ impl<K, V> Leader<K, V> {
             place,
             settled: false,
         }
-    }
-
-    /// The key to load.
-    pub(crate) fn key(&self) -> &K {
-        &self.place.flight.key
     }
 
     /// Runs a step of the load, within which joining this flight is recursion.

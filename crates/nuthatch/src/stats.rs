@@ -201,11 +201,11 @@ pub struct StatsSnapshot {
     pub invalidated: u64,
     /// Their weight.
     pub invalidated_weight: u64,
-    /// Missing values computed.
+    /// Loads that ended, whether they gave a value or not.
     pub loads: u64,
-    /// Computations that failed: with an error, by a panic, or by being dropped.
+    /// Loads that gave none: they ended with an error, by a panic, or by being dropped.
     pub load_failures: u64,
-    /// Time spent computing, whether it succeeded or not, in nanoseconds.
+    /// Time that all loads took, in nanoseconds.
     pub load_time_ns: u64,
     /// Panics of the removal listener, which the cache survived.
     pub listener_panics: u64,
@@ -243,10 +243,9 @@ impl StatsSnapshot {
         ratio(self.misses, self.requests())
     }
 
-    /// Time per load, of those that succeeded and those that failed; `None` before the first one.
+    /// Time per load, failed ones included; `None` before the first one.
     pub fn mean_load_time(&self) -> Option<Duration> {
-        let finished = self.loads.saturating_add(self.load_failures);
-        let mean_ns = self.load_time_ns.checked_div(finished)?;
+        let mean_ns = self.load_time_ns.checked_div(self.loads)?;
         Some(Duration::from_nanos(mean_ns))
     }
 
@@ -363,7 +362,9 @@ mod published {
         };
         set_result(REQUESTS, "hit", stats.hits);
         set_result(REQUESTS, "miss", stats.misses);
-        set_result(LOADS, "success", stats.loads);
+        // The sums of a snapshot are not of one instant.
+        let succeeded = stats.loads.saturating_sub(stats.load_failures);
+        set_result(LOADS, "success", succeeded);
         set_result(LOADS, "failure", stats.load_failures);
 
         for (cause, count, weight) in [
@@ -393,12 +394,8 @@ mod published {
         describe_counter!(REJECTED_WEIGHT, "Weight of the entries turned away.");
         describe_counter!(REMOVALS, Unit::Count, "Entries removed, by cause.");
         describe_counter!(REMOVED_WEIGHT, "Weight of the entries removed, by cause.");
-        describe_counter!(LOADS, Unit::Count, "Missing values computed, by result.");
-        describe_counter!(
-            LOAD_TIME,
-            Unit::Nanoseconds,
-            "Time spent computing missing values."
-        );
+        describe_counter!(LOADS, Unit::Count, "Loads that ended, by result.");
+        describe_counter!(LOAD_TIME, Unit::Nanoseconds, "Time that all loads took.");
         describe_counter!(
             LISTENER_PANICS,
             Unit::Count,
@@ -487,7 +484,7 @@ mod tests {
                 let stats = &stats;
                 scope.spawn(move || {
                     for _ in 0..500 {
-                        stats.count(thread_index, Counter::Hits);
+                        stats.add(thread_index, Counter::Hits, 1);
                         stats.add(thread_index, Counter::EvictedWeight, 3);
                     }
                 });
@@ -503,7 +500,7 @@ mod tests {
         let stats = Stats::new(true);
         for _ in 0..20 {
             std::thread::scope(|scope| {
-                scope.spawn(|| stats.count(5, Counter::Misses));
+                scope.spawn(|| stats.add(5, Counter::Misses, 1));
             });
         }
         assert_eq!(stats.snapshot(0, 0, 0).misses, 20);
@@ -512,14 +509,14 @@ mod tests {
     #[test]
     fn only_stripes_in_use_are_allocated_and_none_when_off() {
         let on = Stats::new(true);
-        on.count(1, Counter::Hits);
-        on.count(OWNED_STRIPES + 1, Counter::Hits);
-        on.count(OWNED_STRIPES + SHARED_STRIPES + 1, Counter::Hits);
+        on.add(1, Counter::Hits, 1);
+        on.add(OWNED_STRIPES + 1, Counter::Hits, 1);
+        on.add(OWNED_STRIPES + SHARED_STRIPES + 1, Counter::Hits, 1);
         assert_eq!(on.stripes.iter().filter_map(OnceLock::get).count(), 2);
 
         let off = Stats::new(false);
         for thread_index in [0, OWNED_STRIPES, 10_000] {
-            off.count(thread_index, Counter::Hits);
+            off.add(thread_index, Counter::Hits, 1);
         }
         assert!(!off.is_enabled());
         assert!(off.stripes.is_empty());
@@ -556,7 +553,7 @@ mod tests {
         let some = StatsSnapshot {
             hits: 3,
             misses: 1,
-            loads: 1,
+            loads: 2,
             load_failures: 1,
             load_time_ns: 3_000_000,
             ..none
@@ -599,6 +596,8 @@ mod tests {
             hits: 9,
             misses: 4,
             expired: 2,
+            loads: 3,
+            load_failures: 1,
             len: 5,
             ..StatsSnapshot::default()
         };
@@ -619,6 +618,14 @@ mod tests {
         assert_eq!(
             values["nuthatch_removals_total{cache=users,cause=evicted}"],
             0
+        );
+        assert_eq!(
+            values["nuthatch_loads_total{cache=users,result=success}"],
+            2
+        );
+        assert_eq!(
+            values["nuthatch_loads_total{cache=users,result=failure}"],
+            1
         );
         assert_eq!(f64::from_bits(values["nuthatch_entries{cache=users}"]), 5.0);
         for name in values.keys() {

@@ -168,6 +168,7 @@ impl TimerWheel {
 
     /// The next time at which [`pop_due`](Self::pop_due) has something to do, if ever: no entry is
     /// reported before it, and it may find only entries that are not due yet.
+    #[cfg(test)]
     pub(crate) fn next_work_ns(&self) -> Option<u64> {
         let early = self.early.next_tick().map(|tick| tick + 1);
         let fired = self.next_bucket().map(|bucket| {
@@ -176,14 +177,6 @@ impl TimerWheel {
         });
         let tick = early.into_iter().chain(fired).min()?;
         Some(tick.saturating_mul(1 << TICK_BITS).min(NEVER_NS - 1))
-    }
-
-    /// Forgets every id. O(slots).
-    pub(crate) fn clear(&mut self) {
-        self.links.fill(NIL);
-        self.levels = Default::default();
-        self.linked = 0;
-        self.early = EarlyKeys::default();
     }
 
     /// Recounts everything from scratch; `deadline_ns` must give the deadlines of all slots.
@@ -665,21 +658,6 @@ mod tests {
         assert_eq!(timed.advance_fully(DAY_NS - 1), []);
         assert_eq!(timed.advance_fully(DAY_NS + TICK_NS), [1]);
         assert_eq!(timed.advance_fully(10 * DAY_NS + TICK_NS), [0]);
-    }
-
-    #[test]
-    fn clear_forgets_everything() {
-        let mut timed = Timed::new();
-        for id in 0..50 {
-            timed.set(id, DAY_NS);
-            timed.set(id, SECOND_NS);
-            timed.free(id);
-        }
-        timed.wheel.clear();
-        timed.validate();
-        assert_eq!(timed.wheel.next_work_ns(), None);
-        timed.set(7, SECOND_NS);
-        assert_eq!(timed.advance_fully(2 * SECOND_NS), [7]);
     }
 
     /// Random entries of all lifetimes, updated, read, freed and replaced, under a clock that
