@@ -7,9 +7,12 @@
 //!
 //! Run it with `cargo run --example custom_policy --features conformance`.
 
-use nuthatch::policy::{
-    Entries, EntryId, EvictionPolicy, HitMode, Links, Policy, PolicySetup, conformance,
-};
+#![expect(clippy::print_stdout, reason = "an example speaks to people")]
+
+#[cfg(test)]
+use nuthatch::policy::conformance;
+use nuthatch::policy::{Entries, EntryId, EvictionPolicy, HitMode, Links, PolicySetup};
+use nuthatch::{BuildError, Cache, Engine, Policy};
 
 const QUEUE: u8 = 0;
 
@@ -70,13 +73,41 @@ impl EvictionPolicy for Bip {
     }
 }
 
-fn main() {
+/// The hits of 20 rounds over 150 keys in a cache of 100.
+fn hits_in_a_loop(policy: Policy) -> Result<usize, BuildError> {
+    let cache = Cache::builder()
+        .capacity(100)
+        .policy(policy)
+        .engine(Engine::Locked)
+        .shards(1)
+        .build()?;
+    let mut hits = 0;
+    for key in (0..20).flat_map(|_| 0..150) {
+        match cache.get(&key) {
+            Some(()) => hits += 1,
+            None => _ = cache.insert(key, ()),
+        }
+    }
+    Ok(hits)
+}
+
+fn main() -> Result<(), BuildError> {
+    let lru = hits_in_a_loop(Policy::Lru)?;
+    let bip = hits_in_a_loop(Policy::custom("bip", Bip::new))?;
+    println!("3000 requests in a loop larger than the cache: LRU hits {lru}, BIP {bip}");
+    Ok(())
+}
+
+#[test]
+fn the_policy_keeps_the_contract() {
     let policy = Policy::custom("bip", Bip::new);
     conformance::check(&policy);
     conformance::check_order(&policy);
 }
 
 #[test]
-fn the_policy_keeps_the_contract() {
-    main();
+fn most_of_a_loop_larger_than_the_cache_stays() -> Result<(), BuildError> {
+    assert_eq!(hits_in_a_loop(Policy::Lru)?, 0);
+    assert!(hits_in_a_loop(Policy::custom("bip", Bip::new))? > 1500);
+    Ok(())
 }
