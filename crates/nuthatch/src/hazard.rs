@@ -26,9 +26,14 @@
 //! on every core that runs a thread of this process; elsewhere, and where that call is refused,
 //! both are sequentially consistent fences. A heavy barrier costs microseconds, so snapshots are
 //! shared: one serves all shards of all caches for whatever they retired before it began.
+//!
+//! Sharing is why a stamp needs a full fence. The snapshot may be taken by a third thread, whose
+//! heavy barrier reaches the cores one after the other: without the fence the unlinking store
+//! could wait in the writer's store buffer while a reader, whose core the barrier has already
+//! passed, protects the entry and finds it linked, and the snapshot would miss that reader.
 #![expect(unsafe_code, reason = "records are shared by address and never freed")]
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
 use std::marker::PhantomData;
 use std::ptr::null_mut;
@@ -36,6 +41,9 @@ use std::ptr::null_mut;
 /// Pairs of cells in a record: how many protections one thread can hold before it needs another
 /// record. So many fill two cache lines together with the record's own fields.
 const PAIRS: usize = 6;
+
+/// [`Record::free`] if no pair is in use.
+const ALL_FREE: usize = (1 << PAIRS) - 1;
 
 /// Two cells: the table being probed, and the entry found in it.
 #[derive(Debug)]
@@ -50,8 +58,8 @@ struct Pair {
 #[derive(Debug)]
 pub(crate) struct Record {
     pairs: [Pair; PAIRS],
-    /// Bit i is set while pair i is free. Written only by the owner, hence never contended; an
-    /// atomic because the next owner may be another thread.
+    /// Bit i is set while pair i is free. Written only by the thread that took the pairs, hence
+    /// never contended; an atomic because the next owner may be another thread.
     free: AtomicUsize,
     owned: AtomicBool,
     index: usize,
@@ -113,14 +121,21 @@ impl Domain {
         // SAFETY: records are leaked on creation, so a pointer from the list is valid for as long
         // as the process (in a model: the domain) lives.
         while let Some(record) = unsafe { next.as_ref() } {
-            // Acquire: pairs with the Release in `release`, which hands over the free mask.
+            // Acquire: pairs with the Release in `release`.
             if !record.owned.load(Ordering::Relaxed)
                 && record
                     .owned
                     .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
             {
-                return record;
+                // A guard may outlive its thread's ownership (in another thread-local variable),
+                // or was leaked: such a record belongs to nobody until all its cells are free.
+                // Acquire: pairs with the Release in `put`, so that the last owner's stores to
+                // the cells come before ours.
+                if record.free.load(Ordering::Acquire) == ALL_FREE {
+                    return record;
+                }
+                record.release();
             }
             next = record.next.load(Ordering::Relaxed);
         }
@@ -129,7 +144,7 @@ impl Domain {
                 table: AtomicUsize::new(0),
                 entry: AtomicUsize::new(0),
             }),
-            free: AtomicUsize::new((1 << PAIRS) - 1),
+            free: AtomicUsize::new(ALL_FREE),
             owned: AtomicBool::new(true),
             index: self.records.fetch_add(1, Ordering::Relaxed),
             next: AtomicPtr::new(null_mut()),
@@ -155,7 +170,8 @@ impl Domain {
     /// The stamp of what the caller has unlinked up to now: a snapshot with a higher number was
     /// begun after it.
     pub(crate) fn stamp(&self) -> u64 {
-        barrier::light();
+        // Not the light barrier: see the module's text.
+        fence(Ordering::SeqCst);
         self.begun.load(Ordering::SeqCst)
     }
 
@@ -170,7 +186,7 @@ impl Domain {
     }
 
     fn take(&self, snapshot: &mut Snapshot) {
-        snapshot.number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         barrier::heavy();
         snapshot.addresses.clear();
         let mut next = self.head.load(Ordering::Acquire);
@@ -189,6 +205,7 @@ impl Domain {
             next = record.next.load(Ordering::Relaxed);
         }
         snapshot.addresses.sort_unstable();
+        snapshot.number = number;
     }
 }
 
@@ -206,7 +223,8 @@ impl Drop for Domain {
 }
 
 impl Record {
-    /// Gives the record back. Cells that are still in use (a guard that was leaked) stay so.
+    /// Gives the record back. Cells that are still in use stay so, and until they are free nobody
+    /// takes the record over.
     pub(crate) fn release(&self) {
         // Release: pairs with the Acquire in `Domain::acquire`.
         self.owned.store(false, Ordering::Release);
@@ -225,7 +243,8 @@ impl Record {
     #[inline]
     fn put(&self, pair: u32) {
         let free = self.free.load(Ordering::Relaxed);
-        self.free.store(free | 1 << pair, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Domain::acquire`.
+        self.free.store(free | 1 << pair, Ordering::Release);
     }
 }
 
@@ -262,19 +281,14 @@ impl<'d> Protection<'d> {
     /// A protection with a record of its own.
     #[cold]
     fn spare(domain: &'d Domain) -> Self {
-        loop {
-            let record = domain.acquire();
-            // A record whose last owner leaked all its guards has no cell to give; it stays owned
-            // and is passed over from now on.
-            if let Some((number, pair)) = record.take() {
-                return Self {
-                    record,
-                    pair,
-                    number,
-                    spare: true,
-                    not_send: PhantomData,
-                };
-            }
+        let record = domain.acquire();
+        let (number, pair) = record.take().expect("a new owner finds all cells free");
+        Self {
+            record,
+            pair,
+            number,
+            spare: true,
+            not_send: PhantomData,
         }
     }
 
