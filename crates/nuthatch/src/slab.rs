@@ -142,21 +142,20 @@ impl<T: Zeroed> SlotVec<T> {
         // Acquire: pairs with the Release in `grow`.
         let ptr = self.chunks[chunk].load(Ordering::Acquire);
         assert!(!ptr.is_null(), "index out of bounds");
-        debug_assert!(
-            offset < self.chunk_len(chunk),
-            "index in the gap after the first chunk"
-        );
         // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; `offset` is
-        // below the chunk's length because `locate` maps only a chunk's own range to it (for chunk
-        // 0, whose tail may be short, callers use only indices that `grow` has announced).
+        // below the chunk's length because `locate` maps only a chunk's own range to it.
         unsafe { &*ptr.add(offset) }
     }
 
     #[inline]
     fn locate(&self, index: u32) -> (usize, usize) {
-        if index >> self.first_bits == 0 {
+        if index < self.first_slots {
             return (0, index as usize);
         }
+        assert!(
+            index >> self.first_bits != 0,
+            "index out of bounds: in the gap after the first chunk"
+        );
         let top = 31 - index.leading_zeros();
         let half = (index >> (top - 1)) & 1;
         let start = (2 | half) << (top - 1);
@@ -236,5 +235,14 @@ mod tests {
         let array = SlotVec::<AtomicU64>::new(16);
         array.grow();
         array.get(16);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of bounds")]
+    fn an_index_between_the_first_chunk_and_the_second_panics() {
+        let array = SlotVec::<AtomicU64>::new(100);
+        array.grow();
+        array.grow();
+        array.get(100);
     }
 }
