@@ -38,6 +38,8 @@ mod queues;
 mod random;
 mod s3_fifo;
 mod sampled_lru;
+#[cfg(test)]
+mod scripted;
 mod sieve;
 mod sketch;
 mod slru;

@@ -85,3 +85,35 @@ impl EvictionPolicy for Clock {
         self.links.validate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Clock;
+    use crate::policy::CounterBits;
+    use crate::policy::scripted::Scripted;
+
+    #[test]
+    fn a_hit_saves_an_entry_once() {
+        let mut cache = Scripted::new(Clock::new(CounterBits::One));
+        cache.insert([1, 2, 3]);
+        cache.hit([1, 1, 1]);
+        assert_eq!(cache.evict(1), [2]);
+        cache.insert([4]);
+        assert_eq!(cache.drain(), [3, 1, 4]);
+    }
+
+    #[test]
+    fn wider_counters_save_as_often_as_they_count() {
+        for (bits, rounds) in [(CounterBits::Two, 3), (CounterBits::Three, 7)] {
+            let mut cache = Scripted::new(Clock::new(bits));
+            cache.insert([0]);
+            cache.hit([0; 100]);
+            for newcomer in 1..=rounds {
+                cache.insert([newcomer]);
+                assert_eq!(cache.evict(1), [newcomer], "{bits}");
+            }
+            cache.insert([100]);
+            assert_eq!(cache.evict(1), [0], "{bits}");
+        }
+    }
+}

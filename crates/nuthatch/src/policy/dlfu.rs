@@ -162,3 +162,80 @@ impl EvictionPolicy for Dlfu {
         self.levels.validate(|id| self.level(id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Dlfu, HALF_LIFE, LATEST, level, present};
+    use crate::policy::lfu::Lfu;
+    use crate::policy::lru::Lru;
+    use crate::policy::random::SplitMix64;
+    use crate::policy::scripted::Scripted;
+    use crate::policy::{Blend, EntryId, EvictionPolicy};
+
+    fn dlfu(percent: u8) -> Scripted<Dlfu> {
+        Scripted::new(Dlfu::new(Blend::percent(percent)))
+    }
+
+    /// The victims of some thousand random requests to a cache of 50 entries.
+    fn victims(cache: &mut Scripted<impl EvictionPolicy>) -> Vec<EntryId> {
+        let mut random = SplitMix64::new(1);
+        let mut resident = [false; 200];
+        let mut victims = Vec::new();
+        for _ in 0..5_000 {
+            let id = random.below(200).min(random.below(200));
+            if resident[id as usize] {
+                cache.hit([id]);
+                continue;
+            }
+            if cache.policy.len() == 50 {
+                victims.extend(cache.evict(1));
+                resident[victims[victims.len() - 1] as usize] = false;
+            }
+            cache.insert([id]);
+            resident[id as usize] = true;
+        }
+        victims
+    }
+
+    #[test]
+    fn without_decay_it_is_lfu() {
+        let lfu = victims(&mut Scripted::new(Lfu::new()));
+        // Levels tell counts apart up to 46; none gets there before it is evicted.
+        assert_eq!(victims(&mut dlfu(0)), lfu);
+    }
+
+    #[test]
+    fn with_instant_decay_it_is_lru() {
+        let lru = victims(&mut Scripted::new(Lru::new()));
+        assert_eq!(victims(&mut dlfu(100)), lru);
+    }
+
+    #[test]
+    fn old_uses_count_less_than_new_ones() {
+        let mut cache = dlfu(50);
+        cache.insert(0..10);
+        cache.hit([0, 0, 0]);
+        // Three half-lives later one new use outweighs four old ones.
+        cache.hit([9; 30]);
+        cache.hit([1]);
+        cache.insert([10]);
+        let order = cache.drain();
+        let place = |id| order.iter().position(|&victim| victim == id);
+        assert!(place(2) < place(0) && place(0) < place(1), "{order:?}");
+        assert_eq!(order.last(), Some(&9));
+    }
+
+    #[test]
+    fn lowering_all_scores_changes_no_order() {
+        let mut early = dlfu(90);
+        let mut late = dlfu(90);
+        late.policy.now = f64::from(LATEST / HALF_LIFE - 100);
+        late.policy.levels.raise(level(present(late.policy.now)));
+        assert_eq!(victims(&mut late), victims(&mut early));
+        assert!(
+            late.policy.now < f64::from(LATEST / HALF_LIFE - 100),
+            "scores were lowered"
+        );
+        assert_eq!(late.drain(), early.drain());
+    }
+}

@@ -69,3 +69,19 @@ impl EvictionPolicy for Fifo {
         self.links.validate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Fifo;
+    use crate::policy::scripted::Scripted;
+
+    #[test]
+    fn age_alone_decides_and_a_new_value_makes_no_younger() {
+        let mut cache = Scripted::new(Fifo::new());
+        cache.insert([1, 2, 3]);
+        cache.hit([1, 1, 1]);
+        cache.replace(2, 9);
+        cache.insert([4]);
+        assert_eq!(cache.drain(), [1, 9, 3, 4]);
+    }
+}

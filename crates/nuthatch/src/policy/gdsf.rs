@@ -4,10 +4,10 @@
 //! policy", HP Laboratories report HPL-98-69R1, 1998. An entry's priority is set when it is used:
 //! L + uses / weight, where L, the *inflation*, is the priority of the last victim. So what is not
 //! used any more is overtaken by the inflation, however popular it was. The victim is the entry of
-//! lowest priority; of several, the one used longest ago. As in the paper
-//! a newcomer's priority is set before the evictions that make room for it raise the inflation. The
-//! paper turns a large newcomer away if those that would have to go are worth more than it; here it
-//! is always admitted, at the inflation if it is worth less, and evicted soon.
+//! lowest priority; of several, the one used longest ago. As in the paper a newcomer's priority is
+//! set before the evictions that make room for it raise the inflation. The paper turns a large
+//! newcomer away if those that would have to go are worth more than it; here it is always admitted,
+//! at the inflation if it is worth less, and evicted soon.
 //!
 //! No new priority is below the last victim's, and for such a queue there is something better than
 //! a heap: the radix heap of R. K. Ahuja, K. Mehlhorn, J. B. Orlin and R. E. Tarjan, "Faster
@@ -195,5 +195,118 @@ impl EvictionPolicy for Gdsf {
                 "no priority is far above the inflation"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gdsf, HIGH, ONE};
+    use crate::policy::EntryId;
+    use crate::policy::EvictionPolicy;
+    use crate::policy::random::SplitMix64;
+    use crate::policy::scripted::Scripted;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn of_equal_use_the_heaviest_goes_first() {
+        let mut cache = Scripted::new(Gdsf::new());
+        for (id, weight) in [(1, 10), (2, 1000), (3, 100)] {
+            cache.insert_weighing(id, weight);
+        }
+        assert_eq!(cache.drain(), [2, 3, 1]);
+    }
+
+    #[test]
+    fn uses_make_up_for_weight() {
+        let mut cache = Scripted::new(Gdsf::new());
+        cache.insert_weighing(1, 10);
+        cache.insert_weighing(2, 30);
+        cache.hit([2, 2, 2]);
+        assert_eq!(cache.drain(), [1, 2]);
+    }
+
+    #[test]
+    fn inflation_overtakes_what_is_not_used_any_more() {
+        let mut cache = Scripted::new(Gdsf::new());
+        cache.insert([0]);
+        cache.hit([0; 9]);
+        let mut evicted = Vec::new();
+        for newcomer in 1..30 {
+            cache.insert([newcomer]);
+            evicted.extend(cache.evict(1));
+        }
+        let popular = evicted
+            .iter()
+            .position(|&id| id == 0)
+            .expect("it went at last");
+        assert!((9..12).contains(&popular), "it went as number {popular}");
+    }
+
+    #[test]
+    fn a_newcomer_worth_less_than_its_victims_goes_next() {
+        let mut cache = Scripted::new(Gdsf::new());
+        cache.insert([1, 2, 3]);
+        cache.policy.prepare(0, 1000);
+        assert_eq!(cache.evict(2), [1, 2]);
+        cache.weigh(4, 1000);
+        cache.link(4);
+        cache.insert([5]);
+        assert_eq!(
+            cache.drain(),
+            [3, 4, 5],
+            "3 has the priority of the last victim, too"
+        );
+    }
+
+    /// Compares with an ordered map, beginning with this inflation; returns the last inflation.
+    fn equals_a_model(inflation: u64) -> u64 {
+        let mut cache = Scripted::new(Gdsf::new());
+        cache.policy.inflation = inflation;
+        let mut random = SplitMix64::new(3);
+        let mut queue = BTreeMap::<(u128, u32), EntryId>::new();
+        let mut entries = BTreeMap::<EntryId, ((u128, u32), u64, u64)>::new();
+        let mut base = u128::from(inflation);
+        for step in 0..20_000 {
+            let id = random.below(300).min(random.below(300));
+            if let Some((place, uses, weight)) = entries.get_mut(&id) {
+                cache.hit([id]);
+                queue.remove(place);
+                *uses += 1;
+                *place = (base + u128::from(*uses * ONE / *weight), step);
+                queue.insert(*place, id);
+                continue;
+            }
+            let weight = 1 << random.below(8);
+            let announced = base;
+            cache.weigh(id, weight);
+            cache.policy.prepare(0, weight);
+            if entries.len() == 100 {
+                let ((priority, _), victim) = queue.pop_first().expect("100 entries");
+                base = priority;
+                entries.remove(&victim);
+                assert_eq!(cache.evict(1), [victim], "step {step}");
+            }
+            cache.link(id);
+            let priority = base.max(announced + u128::from(ONE / u64::from(weight)));
+            queue.insert((priority, step), id);
+            entries.insert(id, ((priority, step), 1, weight.into()));
+        }
+        let mut ranked = Vec::new();
+        cache.policy.rank(&mut |id| ranked.push(id));
+        assert!(ranked.iter().eq(queue.values()), "the rank is the model's");
+        cache.policy.inflation
+    }
+
+    #[test]
+    fn victims_are_those_of_an_ordered_map() {
+        equals_a_model(0);
+    }
+
+    #[test]
+    fn lowering_all_priorities_changes_no_order() {
+        assert!(
+            equals_a_model(HIGH - 5 * ONE) < HIGH / 2,
+            "priorities were lowered"
+        );
     }
 }

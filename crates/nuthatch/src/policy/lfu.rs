@@ -91,3 +91,38 @@ impl EvictionPolicy for Lfu {
         self.levels.validate(|id| count(id, entries));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lfu;
+    use crate::policy::scripted::Scripted;
+
+    #[test]
+    fn the_fewest_uses_go_first_and_of_equals_the_one_that_has_them_longest() {
+        let mut cache = Scripted::new(Lfu::new());
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([2, 1, 1, 3]);
+        assert_eq!(cache.drain(), [4, 2, 3, 1]);
+    }
+
+    #[test]
+    fn counts_survive_a_new_value_but_not_an_eviction() {
+        let mut cache = Scripted::new(Lfu::new());
+        cache.insert([1, 2]);
+        cache.hit([1, 1]);
+        cache.hit([2]);
+        cache.replace(1, 7);
+        assert_eq!(cache.evict(1), [2]);
+        cache.insert([2]);
+        assert_eq!(cache.drain(), [2, 7]);
+    }
+
+    #[test]
+    fn saturated_counts_still_go_last() {
+        let mut cache = Scripted::new(Lfu::new());
+        cache.insert([1, 2]);
+        cache.hit([1; 300]);
+        cache.hit([2; 253]);
+        assert_eq!(cache.drain(), [2, 1]);
+    }
+}

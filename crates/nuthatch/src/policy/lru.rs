@@ -74,3 +74,25 @@ impl EvictionPolicy for Lru {
         self.links.validate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lru;
+    use crate::policy::scripted::Scripted;
+
+    #[test]
+    fn the_last_use_decides() {
+        let mut cache = Scripted::new(Lru::new());
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([2, 1, 2]);
+        assert_eq!(cache.drain(), [3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn a_new_value_is_no_use_in_itself() {
+        let mut cache = Scripted::new(Lru::new());
+        cache.insert([1, 2]);
+        cache.replace(1, 3);
+        assert_eq!(cache.drain(), [3, 2]);
+    }
+}

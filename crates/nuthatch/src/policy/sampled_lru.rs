@@ -204,3 +204,52 @@ impl EvictionPolicy for SampledLru {
         assert!(self.pool.len() <= POOL, "the pool is bounded");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SampledLru;
+    use crate::policy::scripted::Scripted;
+    use crate::policy::{EvictionPolicy, SampleSize};
+
+    /// A policy that looks at 64 entries, so at each of a few, surely enough.
+    fn sampled_lru() -> Scripted<SampledLru> {
+        Scripted::new(SampledLru::new(
+            SampleSize::new(64).expect("64 is allowed"),
+            1,
+        ))
+    }
+
+    #[test]
+    fn entries_used_in_an_earlier_era_go_first() {
+        let mut cache = sampled_lru();
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([2, 1]);
+        assert_eq!(cache.evict(1), [3]);
+        cache.insert([5]);
+        cache.hit([2]);
+        assert_eq!(cache.evict(2), [4, 1]);
+    }
+
+    #[test]
+    fn an_entry_used_since_it_became_a_candidate_is_spared() {
+        let mut cache = sampled_lru();
+        cache.insert([1, 2, 3]);
+        assert_eq!(cache.evict(1), [1]);
+        assert!(cache.policy.pool.iter().any(|candidate| candidate.id == 2));
+        cache.insert([4]);
+        cache.hit([2]);
+        assert_eq!(cache.evict(1), [3]);
+    }
+
+    #[test]
+    fn an_entry_unused_for_many_eras_does_not_look_new() {
+        let mut cache = sampled_lru();
+        cache.insert([0]);
+        for era in 1..1_000 {
+            cache.insert([era]);
+            cache.remove(era);
+            let age = cache.policy.era().wrapping_sub(cache.access(0));
+            assert!(u32::from(age) >= era.min(127), "{age} after {era} eras");
+        }
+    }
+}

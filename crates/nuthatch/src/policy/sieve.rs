@@ -107,3 +107,41 @@ impl EvictionPolicy for Sieve {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Sieve;
+    use crate::policy::scripted::Scripted;
+
+    #[test]
+    fn what_was_hit_keeps_its_place_behind_the_hand() {
+        let mut cache = Scripted::new(Sieve::new());
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([1, 3]);
+        assert_eq!(cache.evict(2), [2, 4]);
+        // The hand has passed 1 and 3 and is at the end, so it starts over.
+        cache.insert([5]);
+        assert_eq!(cache.drain(), [1, 3, 5]);
+    }
+
+    #[test]
+    fn new_entries_are_tried_before_the_old_ones_behind_the_hand() {
+        let mut cache = Scripted::new(Sieve::new());
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([1, 2]);
+        assert_eq!(cache.evict(1), [3]);
+        cache.insert([5]);
+        assert_eq!(cache.drain(), [4, 5, 1, 2]);
+    }
+
+    #[test]
+    fn the_hand_goes_on_where_its_entry_was_removed_or_replaced() {
+        let mut cache = Scripted::new(Sieve::new());
+        cache.insert([1, 2, 3, 4, 5]);
+        assert_eq!(cache.evict(1), [1]);
+        cache.replace(2, 8);
+        assert_eq!(cache.evict(1), [8]);
+        cache.remove(3);
+        assert_eq!(cache.drain(), [4, 5]);
+    }
+}

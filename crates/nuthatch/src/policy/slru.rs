@@ -122,3 +122,55 @@ impl EvictionPolicy for Slru {
         assert_eq!(weight, self.protected_weight, "the protected weight");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Slru;
+    use crate::policy::scripted::Scripted;
+    use crate::policy::{EvictionPolicy, Share};
+
+    fn slru(capacity: u64) -> Scripted<Slru> {
+        Scripted::new(Slru::new(Share::percent(50), capacity))
+    }
+
+    #[test]
+    fn entries_hit_once_outlive_a_scan() {
+        let mut cache = slru(4);
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([1, 2]);
+        for scanned in 5..50 {
+            assert_eq!(cache.evict(1).len(), 1);
+            cache.insert([scanned]);
+        }
+        assert_eq!(cache.drain(), [48, 49, 1, 2]);
+    }
+
+    #[test]
+    fn what_overflows_the_protected_queue_is_on_probation_again() {
+        let mut cache = slru(4);
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([1, 2, 3]);
+        assert_eq!(cache.drain(), [4, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_protected_share_is_one_of_weight() {
+        let mut cache = slru(20);
+        cache.insert_weighing(1, 6);
+        cache.insert_weighing(2, 6);
+        cache.insert([3]);
+        cache.hit([1, 2]);
+        assert_eq!(cache.drain(), [3, 1, 2], "the two weigh 12 of 10");
+    }
+
+    #[test]
+    fn a_smaller_capacity_protects_less() {
+        let mut cache = slru(8);
+        cache.insert([1, 2, 3, 4]);
+        cache.hit([1, 2, 3]);
+        cache.policy.set_capacity(2);
+        cache.hit([3]);
+        assert_eq!(cache.drain(), [4, 1, 2, 3]);
+        assert_eq!(cache.policy.protected_weight, 0);
+    }
+}
