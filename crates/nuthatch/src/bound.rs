@@ -50,6 +50,16 @@ impl Bound {
             .saturating_sub(self.capacity())
     }
 
+    /// Gives back as much of `credit` as the total exceeds the bound by, after it was lowered.
+    #[inline]
+    pub(crate) fn give_excess(&self, credit: &mut u64) {
+        if *credit > 0 {
+            let weight = self.excess().min(*credit);
+            *credit -= weight;
+            self.give(weight);
+        }
+    }
+
     /// Takes `weight` if the total then still is within the bound.
     #[inline]
     pub(crate) fn try_take(&self, weight: u64) -> bool {

@@ -32,12 +32,15 @@ use crate::slab::SlotVec;
 use crate::table::{Check, Found, Place, Table};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
 use parking_lot::{RwLock, RwLockWriteGuard};
+use std::any::Any;
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, needs_drop, swap, take};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::thread::panicking;
 
 /// A key and its value, in their slot.
 #[derive(Debug)]
@@ -178,6 +181,25 @@ impl Bits {
     fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
+
+    fn iter(&self) -> impl Iterator<Item = EntryId> {
+        (0..).step_by(64).zip(&self.0).flat_map(|(first, word)| {
+            (first..first + 64).filter(move |id| word & 1 << (id % 64) != 0)
+        })
+    }
+}
+
+/// What a panic of the user's code carries.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+/// Passes a panic on that was held back until the cache was in order again. One that came while
+/// the thread unwinds from another ends here, for two at once would abort the process.
+pub(crate) fn pass_on(panic: Option<Panic>) {
+    if let Some(payload) = panic
+        && !panicking()
+    {
+        resume_unwind(payload);
+    }
 }
 
 /// Owns a slot that was unlinked and not yet given to limbo: its entry can still be looked at.
@@ -298,9 +320,10 @@ impl<K, V> Shard<K, V> {
     ) -> Option<(EntryId, &'p Entry<K, V>)> {
         loop {
             // Acquire: pairs with the Release in `Exclusive::publish`.
+            let seen = self.table.load(Ordering::Acquire);
+            protection.protect_table(seen.addr());
             let current = self.table.load(Ordering::Acquire);
-            protection.protect_table(current.addr());
-            if self.table.load(Ordering::Acquire) != current {
+            if current != seen {
                 continue;
             }
             // SAFETY: the table was current after it was protected, so it is freed only after a
@@ -417,9 +440,10 @@ impl<K, V> Shard<K, V> {
     /// Loads the cache line where a search for `hash` begins.
     #[inline]
     pub(crate) fn prefetch(&self, protection: &mut Protection<'_>, hash: u64) {
+        let seen = self.table.load(Ordering::Acquire);
+        protection.protect_table(seen.addr());
         let current = self.table.load(Ordering::Acquire);
-        protection.protect_table(current.addr());
-        if self.table.load(Ordering::Acquire) == current {
+        if current == seen {
             // SAFETY: as in `find`.
             unsafe { &*current }.prefetch(hash);
         }
@@ -440,14 +464,13 @@ impl<K, V> Shard<K, V> {
         } else {
             self.find_locked(&mut protection, hash, is_it)?
         };
-        let entry = ptr::from_ref(entry);
+        let entry = NonNull::from(entry);
         protection.release_table();
         Some(Guarded {
-            // SAFETY: the protection lives as long as the guard and is not used for anything else;
-            // the slot itself lives as long as the shard, which the guard borrows.
-            entry: unsafe { &*entry },
+            entry,
             id,
             protection,
+            shard: PhantomData,
         })
     }
 
@@ -486,9 +509,10 @@ impl<K, V> Shard<K, V> {
                 protection.protect_entry(ptr::from_ref(self.slots.get(id)).addr());
                 // Protected while linked, as in `guard`.
                 found.push(Guarded {
-                    entry,
+                    entry: NonNull::from(entry),
                     id,
                     protection,
+                    shard: PhantomData,
                 });
             }
             // None is accepted, so that the search goes on.
@@ -501,17 +525,23 @@ impl<K, V> Shard<K, V> {
 /// meanwhile.
 #[derive(Debug)]
 pub(crate) struct Guarded<'a, K, V> {
-    entry: &'a Entry<K, V>,
+    /// A pointer, because a reference must be valid to the end of any function that the guard is
+    /// moved into, also of one that drops it.
+    entry: NonNull<Entry<K, V>>,
     id: EntryId,
     #[expect(dead_code, reason = "held for what its drop does")]
     protection: Protection<'static>,
+    shard: PhantomData<&'a Shard<K, V>>,
 }
 
 impl<K, V> Guarded<'_, K, V> {
     /// The entry, for as long as the guard is borrowed.
     #[inline]
     pub(crate) fn entry(&self) -> &Entry<K, V> {
-        self.entry
+        // SAFETY: protected while it was linked, by a protection that lives as long as the guard
+        // and is not used for anything else; the slot itself lives as long as the shard, which the
+        // guard borrows.
+        unsafe { self.entry.as_ref() }
     }
 
     /// The entry's id. It names the same entry while the guard lives, for its slot is not reused.
@@ -864,16 +894,17 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Releases the lock, then drops the keys and values that nobody can see any more: their own
-    /// code may use the cache.
-    pub(crate) fn finish(self) {
+    /// code may use the cache. Returns the first panic of that code; all are dropped even so.
+    #[must_use = "a panic of the user's code is to be passed on"]
+    pub(crate) fn finish(self) -> Option<Panic> {
         if self.writer.garbage.is_empty() {
-            return;
+            return None;
         }
-        self.drop_garbage();
+        self.drop_garbage()
     }
 
     #[cold]
-    fn drop_garbage(mut self) {
+    fn drop_garbage(mut self) -> Option<Panic> {
         let mut garbage = take(&mut self.writer.garbage);
         let shard = self.shard;
         drop(self);
@@ -893,10 +924,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         if writer.garbage.is_empty() {
             writer.garbage = garbage;
         }
-        drop(writer);
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
+        panic
     }
 
     /// Ids of all live entries that the policy holds, those to be evicted first first, then the
@@ -1130,28 +1158,31 @@ impl Times {
 impl<K, V> Drop for Shard<K, V> {
     fn drop(&mut self) {
         let writer = self.writer.get_mut();
-        // SAFETY: nobody else has access any more; the current table came from a box.
-        let table = unsafe { Box::from_raw(*self.table.get_mut()) };
-        if needs_drop::<Entry<K, V>>() {
-            let lists = [
-                &writer.limbo.young,
-                &writer.limbo.old,
-                &writer.garbage,
-                &writer.doomed,
-            ];
-            let mut ids: Vec<EntryId> = lists.into_iter().flatten().copied().collect();
-            table.for_each(|id| ids.push(id));
-            for id in ids {
-                // SAFETY: each of these slots holds an entry that has not been dropped, and is in
-                // one list only.
-                unsafe { (*self.slots.get(id).get()).assume_init_drop() };
-            }
-        }
         let limbo = &mut writer.limbo;
-        for table in limbo.tables.drain(..).chain(limbo.young_tables.drain(..)) {
-            // SAFETY: superseded tables came from boxes, and no reader is left.
+        let tables = limbo.tables.drain(..).chain(limbo.young_tables.drain(..));
+        for table in tables.chain([*self.table.get_mut()]) {
+            // SAFETY: the current table and the superseded ones came from boxes, and nobody else
+            // has access any more.
             drop(unsafe { Box::from_raw(table) });
         }
+        if !needs_drop::<Entry<K, V>>() {
+            return;
+        }
+        let lists = [&limbo.young, &limbo.old, &writer.garbage, &writer.doomed];
+        let unlinked = lists.into_iter().flatten().copied();
+        let mut panic = None;
+        for id in unlinked.chain(writer.live.iter()) {
+            let slot = self.slots.get(id).get();
+            // SAFETY: each of these slots holds an entry that has not been dropped, and is in one
+            // list only.
+            let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
+                (*slot).assume_init_drop();
+            }));
+            if let Err(payload) = dropped {
+                panic.get_or_insert(payload);
+            }
+        }
+        pass_on(panic);
     }
 }
 

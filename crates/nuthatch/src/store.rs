@@ -6,8 +6,15 @@
 //!
 //! Every write is one *operation* ([`Op`]): it takes its shard's lock, looks the key up, makes
 //! room, changes table and policy, and releases the lock. What it removed leaves the critical
-//! section with it: listeners hear of it, and keys and values are dropped, with no lock held. Code
-//! of the user's that runs under a shard's lock: `Hash` and `Eq` of keys, and a policy of their own.
+//! section with it: listeners hear of it when the operation has given back what weight it had left,
+//! and keys and values are dropped with no lock held. Code of the user's that runs under a shard's
+//! lock: `Hash` and `Eq` of keys, an [`Expiry`](crate::Expiry), and a policy of their own.
+//!
+//! That code may panic. An operation that is unwound ends like any other: it gives its weight back,
+//! and what it has removed is told of and let go. A `Hash` that panics, or has changed, while the
+//! cache looks for an entry of its own accord makes that entry cost a search by its id, no more.
+//! Where a key's or a value's drop panics, the operation is first completed, and then passes the
+//! panic on.
 //!
 //! Room is made in the writer's own shard if that holds its share of the capacity, and else in one
 //! that holds more than its share. So shards borrow from each other while some are below their
@@ -20,13 +27,15 @@ use crate::hazard::{Protection, protect, thread_index};
 use crate::hit_buffer::HitBuffer;
 use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
 use crate::removal::{Insertion, RemovalCause};
-use crate::shard::{Birth, Entry, Exclusive, Guarded, Removed, Shard};
+use crate::shard::{Birth, Entry, Exclusive, Guarded, Panic, Removed, Shard, pass_on};
 use crate::stats::{Counter, Stats, StatsSnapshot};
 use crate::table::Place;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,14 +105,72 @@ impl Expect {
     }
 }
 
-/// A write under way: the weight it holds and what it has removed.
-struct Op {
+/// A write under way: the weight it holds and what it has removed. Must be declared before the lock
+/// that it is used with, so that a panic releases the lock first.
+struct Op<'s, K, V> {
+    bound: &'s Bound,
+    stats: &'s Stats,
+    listener: Option<&'s Listener<K, V>>,
     /// Weight that is taken from the bound but belongs to no entry.
     credit: u64,
     now_ns: u64,
-    /// What listeners have still to hear of.
-    removed: Vec<(Removed, RemovalCause)>,
+    /// What the listener has still to hear of.
+    removed: Vec<(&'s Shard<K, V>, Removed, RemovalCause)>,
     thread: usize,
+    /// The first panic of a key's or value's drop.
+    panic: Option<Panic>,
+}
+
+impl<K, V> Op<'_, K, V> {
+    /// Ends a critical section: drops what nobody sees.
+    fn finish(&mut self, exclusive: Exclusive<'_, K, V>) {
+        let panic = exclusive.finish();
+        self.panic = self.panic.take().or(panic);
+    }
+
+    /// Gives back what weight is left over.
+    fn settle(&mut self) {
+        self.bound.give(take(&mut self.credit));
+    }
+
+    /// Ends the operation, with no lock held.
+    fn end(mut self) {
+        self.conclude();
+        pass_on(self.panic.take());
+    }
+
+    /// Settles, tells the listener, and lets the removed entries go.
+    fn conclude(&mut self) {
+        self.settle();
+        let Some(listener) = self.listener else {
+            return;
+        };
+        for (shard, removed, cause) in &self.removed {
+            let entry = shard.entry_of(removed);
+            let heard = catch_unwind(AssertUnwindSafe(|| {
+                listener(&entry.key, &entry.value, *cause);
+            }));
+            if heard.is_err() {
+                self.stats.count(self.thread, Counter::ListenerPanics);
+            }
+        }
+        let mut removed = take(&mut self.removed).into_iter().peekable();
+        while let Some((shard, first, _)) = removed.next() {
+            let mut exclusive = shard.lock();
+            exclusive.retire(first);
+            while let Some((_, next, _)) = removed.next_if(|(next, ..)| ptr::eq(*next, shard)) {
+                exclusive.retire(next);
+            }
+            self.finish(exclusive);
+        }
+    }
+}
+
+impl<K, V> Drop for Op<'_, K, V> {
+    /// Does something only if a panic has kept the operation from its end.
+    fn drop(&mut self) {
+        self.conclude();
+    }
 }
 
 /// Spreads a hasher's result over all 64 bits, so that shard, group, tag and sample may each take
@@ -153,6 +220,12 @@ where
     #[inline]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         spread(self.hasher.hash_one(key))
+    }
+
+    /// The hash of a key that is in the cache. If its `Hash` panics there is none: any number will
+    /// do, for an entry that is not found by its hash is looked for by its id.
+    fn rehash(&self, key: &K) -> u64 {
+        catch_unwind(AssertUnwindSafe(|| self.hash(key))).unwrap_or_default()
     }
 
     #[inline]
@@ -212,26 +285,56 @@ where
         let shard = &self.shards[index];
         let mut protection = protect();
         let thread = protection.thread_index();
-        let is_it = |found: &K| found.borrow() == key;
-        let found = if LOCK_FREE {
-            shard.find(&mut protection, hash, is_it)
-        } else {
-            shard.find_locked(&mut protection, hash, is_it)
-        };
-        match found {
-            Some((id, entry)) if !self.is_expired(shard, id) => {
+        while let Some((id, entry)) = self.find(shard, &mut protection, hash, key) {
+            if !self.is_expired(shard, id) {
                 if record {
                     self.hit(index, id, hash, entry, thread);
                 }
-                Some(look(entry))
+                return Some(look(entry));
             }
-            _ => {
-                if record {
-                    self.stats.count(thread, Counter::Misses);
-                }
-                None
+            if !self.is_superseded(shard, id, hash, key) {
+                break;
             }
         }
+        if record {
+            self.stats.count(thread, Counter::Misses);
+        }
+        None
+    }
+
+    /// The entry of `key`, expired or not, protected.
+    #[inline]
+    fn find<'p, Q>(
+        &'p self,
+        shard: &'p Shard<K, V>,
+        protection: &'p mut Protection<'_>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<(EntryId, &'p Entry<K, V>)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let is_it = |found: &K| found.borrow() == key;
+        if LOCK_FREE {
+            shard.find(protection, hash, is_it)
+        } else {
+            shard.find_locked(protection, hash, is_it)
+        }
+    }
+
+    /// Whether `key` has another entry by now than `id`, which the caller protects and has seen
+    /// expired: its value may have been replaced in time, after the caller had found it. If not,
+    /// the key was there at the latest until its time was over.
+    #[cold]
+    fn is_superseded<Q>(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut protection = protect();
+        let found = self.find(shard, &mut protection, hash, key);
+        found.is_some_and(|(now, _)| now != id)
     }
 
     /// A guard of the live entry of `key`, recorded as a hit or a miss.
@@ -244,18 +347,27 @@ where
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         let shard = &self.shards[index];
-        let protection = protect();
-        let thread = protection.thread_index();
-        let guard = shard
-            .guard(protection, LOCK_FREE, hash, |found| found.borrow() == key)
-            .filter(|guard| !self.is_expired(shard, guard.id()));
-        if record {
-            match &guard {
-                Some(guard) => self.hit(index, guard.id(), hash, guard.entry(), thread),
-                None => self.stats.count(thread, Counter::Misses),
+        let is_it = |found: &K| found.borrow() == key;
+        loop {
+            let protection = protect();
+            let thread = protection.thread_index();
+            let Some(guard) = shard.guard(protection, LOCK_FREE, hash, is_it) else {
+                break;
+            };
+            if !self.is_expired(shard, guard.id()) {
+                if record {
+                    self.hit(index, guard.id(), hash, guard.entry(), thread);
+                }
+                return Some(guard);
+            }
+            if !self.is_superseded(shard, guard.id(), hash, key) {
+                break;
             }
         }
-        guard
+        if record {
+            self.stats.count(thread_index(), Counter::Misses);
+        }
+        None
     }
 
     /// When the value that `guard` protects was written, if that is kept.
@@ -325,7 +437,7 @@ where
     fn reschedule(&self, shard: &Shard<K, V>, id: EntryId) {
         let mut exclusive = shard.lock();
         exclusive.reschedule(id);
-        exclusive.finish();
+        pass_on(exclusive.finish());
     }
 
     /// A hit under a policy that hears of each.
@@ -335,12 +447,12 @@ where
             let full = self.ordered[index].record(thread, id);
             if full && let Some(mut exclusive) = shard.try_lock() {
                 self.drain_ordered(index, &mut exclusive);
-                exclusive.finish();
+                pass_on(exclusive.finish());
             }
         } else {
             let mut exclusive = shard.lock();
             self.ordered_hit_now(&mut exclusive, id);
-            exclusive.finish();
+            pass_on(exclusive.finish());
         }
     }
 
@@ -348,7 +460,7 @@ where
         // The entry may have left, and its slot may even hold another one, which then gets a hit
         // too many.
         if exclusive.is_evictable(id) {
-            exclusive.policy(&|key| self.hash(key), |policy, entries| {
+            exclusive.policy(&|key| self.rehash(key), |policy, entries| {
                 policy.hit(id, entries)
             });
         }
@@ -371,18 +483,27 @@ where
 
     // ---- writes ---------------------------------------------------------------------------
 
-    fn op(&self) -> Op {
+    fn op(&self) -> Op<'_, K, V> {
         Op {
+            bound: &self.bound,
+            stats: &self.stats,
+            listener: self.listener.as_deref(),
             credit: 0,
             now_ns: self.now_ns(),
             removed: Vec::new(),
             thread: thread_index(),
+            panic: None,
         }
     }
 
     /// Work that every write does a bit of: hits that wait, entries whose time is over, entries
     /// that were invalidated all at once.
-    fn housekeep(&self, index: usize, exclusive: &mut Exclusive<'_, K, V>, op: &mut Op) {
+    fn housekeep<'s>(
+        &'s self,
+        index: usize,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+    ) {
         if LOCK_FREE && self.hit_mode == HitMode::Ordered {
             self.drain_ordered(index, exclusive);
         }
@@ -390,8 +511,13 @@ where
     }
 
     /// Removes up to `budget` due and doomed entries each. Returns whether there may be more.
-    fn clear_away(&self, exclusive: &mut Exclusive<'_, K, V>, op: &mut Op, budget: usize) -> bool {
-        let hash = |key: &K| self.hash(key);
+    fn clear_away<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+        budget: usize,
+    ) -> bool {
+        let hash = |key: &K| self.rehash(key);
         let mut due = budget;
         while let Some(id) = exclusive.pop_due(op.now_ns, &mut due) {
             op.credit += u64::from(exclusive.weight(id));
@@ -409,10 +535,10 @@ where
     }
 
     /// Counts a removal, and keeps the entry for the listener or lets it go.
-    fn leave(
-        &self,
-        exclusive: &mut Exclusive<'_, K, V>,
-        op: &mut Op,
+    fn leave<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
         removed: Removed,
         cause: RemovalCause,
     ) {
@@ -423,10 +549,10 @@ where
             RemovalCause::Invalidated => (Counter::Invalidated, Counter::InvalidatedWeight),
             RemovalCause::Replaced => (Counter::Replaced, Counter::ReplacedWeight),
         };
-        self.stats.add(op.thread, count, 1);
-        self.stats.add(op.thread, weights, weight);
+        self.stats.count(op.thread, count);
+        self.count_weight(op.thread, weights, weight);
         if self.listener.is_some() {
-            op.removed.push((removed, cause));
+            op.removed.push((exclusive.shard(), removed, cause));
         } else {
             exclusive.retire(removed);
         }
@@ -448,39 +574,6 @@ where
             snapshot.weigh_one_each();
         }
         snapshot
-    }
-
-    /// Ends the critical section: gives back weight, tells the listener, drops what nobody sees.
-    fn finish(&self, exclusive: Exclusive<'_, K, V>, op: &mut Op) {
-        let Some(listener) = &self.listener else {
-            exclusive.finish();
-            return;
-        };
-        if op.removed.is_empty() {
-            exclusive.finish();
-            return;
-        }
-        let shard = exclusive.shard();
-        exclusive.finish();
-        for (removed, cause) in &op.removed {
-            let entry = shard.entry_of(removed);
-            let heard = catch_unwind(AssertUnwindSafe(|| {
-                listener(&entry.key, &entry.value, *cause);
-            }));
-            if heard.is_err() {
-                self.stats.count(op.thread, Counter::ListenerPanics);
-            }
-        }
-        let mut exclusive = shard.lock();
-        for (removed, _) in op.removed.drain(..) {
-            exclusive.retire(removed);
-        }
-        exclusive.finish();
-    }
-
-    /// Gives back what the operation has left over.
-    fn settle(&self, op: &mut Op) {
-        self.bound.give(std::mem::take(&mut op.credit));
     }
 
     fn weigh(&self, key: &K, value: &V) -> u32 {
@@ -511,48 +604,54 @@ where
         let index = self.shard_index(request.hash);
         let mut room = Room::OfShare;
         let mut attempts = 0;
-        let result = loop {
+        let insertion = loop {
             let mut exclusive = self.shards[index].lock();
             let step = self.try_upsert(index, &mut exclusive, &mut op, &mut request, room);
-            self.finish(exclusive, &mut op);
+            op.finish(exclusive);
             let needed = match step {
-                Step::Done(insertion) => break Ok(insertion),
-                Step::Unexpected => {
-                    let Entry { key, value } = request.into_entry();
-                    break Err((key, value));
-                }
+                Step::Done(insertion) => break Some(insertion),
+                Step::Unexpected => break None,
                 Step::NoRoom(needed) => needed,
             };
             if self.evict_elsewhere(index, &mut op, needed, room) {
                 continue;
             }
-            // Nobody holds more than their share: take it from whoever holds anything.
+            // Nobody holds more than their share: take it from whoever holds anything. If nobody
+            // does, other operations may hold it, and what this one holds may be what they wait
+            // for.
             if room == Room::OfAll {
+                op.settle();
                 attempts += 1;
                 std::thread::yield_now();
             }
             room = Room::OfAll;
             if attempts == ROOM_ATTEMPTS {
                 self.reject(index, &mut op, &request);
-                break Ok(Insertion::Rejected);
+                break Some(Insertion::Rejected);
             }
         };
-        self.settle(&mut op);
-        result
+        op.end();
+        match insertion {
+            Some(insertion) => Ok(insertion),
+            None => {
+                let Entry { key, value } = request.take_entry();
+                Err((key, value))
+            }
+        }
     }
 
     /// One visit to the key's shard: links the entry, or says what stands in the way.
-    fn try_upsert(
-        &self,
+    fn try_upsert<'s>(
+        &'s self,
         index: usize,
-        exclusive: &mut Exclusive<'_, K, V>,
-        op: &mut Op,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
         request: &mut Request<K, V>,
         room: Room,
     ) -> Step {
-        let hash_key = |key: &K| self.hash(key);
+        let hash_key = |key: &K| self.rehash(key);
         self.housekeep(index, exclusive, op);
-        let mut found = self.find_live(exclusive, op, request.hash, request.key());
+        let mut found = self.find_live(exclusive, op, request.hash, &request.entry().key);
         if !request
             .expect
             .is_met_by(found.map(|(_, id)| id), exclusive.shard())
@@ -566,6 +665,8 @@ where
         }
         let mut prepared = false;
         loop {
+            // If the bound was lowered, weight that belongs to no entry goes first.
+            self.bound.give_excess(&mut op.credit);
             let old_weight = found.map_or(0, |(_, id)| exclusive.weight(id));
             let needed = u64::from(request.weight.saturating_sub(old_weight));
             if op.credit < needed && self.bound.try_take(needed - op.credit) {
@@ -584,9 +685,10 @@ where
                 });
             }
             if has_room {
+                let insertion = self.link(exclusive, op, request, found);
                 op.credit -= needed;
                 op.credit += u64::from(old_weight.saturating_sub(request.weight));
-                break;
+                return Step::Done(insertion);
             }
             let Some((removed, weight)) = exclusive.evict(&hash_key) else {
                 return Step::NoRoom(needed);
@@ -597,40 +699,40 @@ where
             }
             self.leave(exclusive, op, removed, RemovalCause::Evicted);
         }
-        Step::Done(self.link(exclusive, op, request, found))
     }
 
     /// Links an entry for which there is room.
-    fn link(
-        &self,
-        exclusive: &mut Exclusive<'_, K, V>,
-        op: &mut Op,
+    fn link<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
         request: &mut Request<K, V>,
         found: Option<(Place, EntryId)>,
     ) -> Insertion {
-        let hash_key = |key: &K| self.hash(key);
-        self.stats.count(op.thread, Counter::Insertions);
-        self.stats.add(
-            op.thread,
-            Counter::InsertedWeight,
-            u64::from(request.weight),
-        );
+        let hash_key = |key: &K| self.rehash(key);
         let now_ns = op.now_ns;
         let remaining_ns = found
             .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
             .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
-        let entry = request.take_entry();
+        let Entry { key, value } = request.entry();
         let birth = Birth {
             weight: request.weight,
             times: self.expiration.after_write(
-                &entry.key,
-                &entry.value,
+                key,
+                value,
                 request.hash,
                 now_ns,
                 request.lifetime,
                 found.map(|_| remaining_ns),
             ),
         };
+        self.stats.count(op.thread, Counter::Insertions);
+        self.count_weight(
+            op.thread,
+            Counter::InsertedWeight,
+            u64::from(request.weight),
+        );
+        let entry = request.take_entry();
         let Some((place, old)) = found else {
             exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
             return Insertion::Created;
@@ -650,10 +752,10 @@ where
     }
 
     /// The live entry of `key`; one whose time is over is removed.
-    fn find_live<Q>(
-        &self,
-        exclusive: &mut Exclusive<'_, K, V>,
-        op: &mut Op,
+    fn find_live<'s, Q>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
         hash: u64,
         key: &Q,
     ) -> Option<(Place, EntryId)>
@@ -664,7 +766,7 @@ where
         let (place, id) = exclusive.find(hash, |found| found.borrow() == key)?;
         if self.is_expired(exclusive.shard(), id) {
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove(hash, place, id, &|key| self.hash(key));
+            let removed = exclusive.remove(hash, place, id, &|key| self.rehash(key));
             self.leave(exclusive, op, removed, RemovalCause::Expired);
             return None;
         }
@@ -674,7 +776,13 @@ where
     /// Evicts from another shard until `needed` is there or that shard has no more to give.
     /// Returns whether anything was evicted.
     #[cold]
-    fn evict_elsewhere(&self, own: usize, op: &mut Op, needed: u64, room: Room) -> bool {
+    fn evict_elsewhere<'s>(
+        &'s self,
+        own: usize,
+        op: &mut Op<'s, K, V>,
+        needed: u64,
+        room: Room,
+    ) -> bool {
         let count = self.shards.len();
         let floor = |index: usize| match room {
             Room::OfShare => self.bound.share(index),
@@ -685,14 +793,14 @@ where
             let mut exclusive = self.shards[index].lock();
             let mut evicted = false;
             while op.credit < needed && exclusive.total_weight() > floor(index) {
-                let Some((removed, weight)) = exclusive.evict(&|key| self.hash(key)) else {
+                let Some((removed, weight)) = exclusive.evict(&|key| self.rehash(key)) else {
                     break;
                 };
                 evicted = true;
                 op.credit += u64::from(weight);
                 self.leave(&mut exclusive, op, removed, RemovalCause::Evicted);
             }
-            self.finish(exclusive, op);
+            op.finish(exclusive);
             if evicted {
                 return true;
             }
@@ -702,17 +810,17 @@ where
 
     /// Turns an entry away that found no room; an older value of its key must not outlive it.
     #[cold]
-    fn reject(&self, index: usize, op: &mut Op, request: &Request<K, V>) {
+    fn reject<'s>(&'s self, index: usize, op: &mut Op<'s, K, V>, request: &Request<K, V>) {
         let mut exclusive = self.shards[index].lock();
-        let found = self.find_live(&mut exclusive, op, request.hash, request.key());
+        let found = self.find_live(&mut exclusive, op, request.hash, &request.entry().key);
         self.reject_found(&mut exclusive, op, found, request.weight);
-        self.finish(exclusive, op);
+        op.finish(exclusive);
     }
 
-    fn reject_found(
-        &self,
-        exclusive: &mut Exclusive<'_, K, V>,
-        op: &mut Op,
+    fn reject_found<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
         found: Option<(Place, EntryId)>,
         weight: u32,
     ) {
@@ -720,7 +828,7 @@ where
         self.count_weight(op.thread, Counter::RejectedWeight, u64::from(weight));
         if let Some((_, id)) = found {
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove_id(id, &|key| self.hash(key));
+            let removed = exclusive.remove_id(id, &|key| self.rehash(key));
             self.leave(exclusive, op, removed, RemovalCause::Evicted);
         }
     }
@@ -790,12 +898,12 @@ where
         let entry = found.map(|(place, id)| {
             let entry = exclusive.protect(id, protection);
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove(hash, place, id, &|key| self.hash(key));
+            let removed = exclusive.remove(hash, place, id, &|key| self.rehash(key));
             self.leave(&mut exclusive, &mut op, removed, RemovalCause::Invalidated);
             entry
         });
-        self.finish(exclusive, &mut op);
-        self.settle(&mut op);
+        op.finish(exclusive);
+        op.end();
         entry
     }
 
@@ -812,35 +920,39 @@ where
         let mut exclusive = self.shards[index].lock();
         let found = self.find_live(&mut exclusive, &mut op, hash, key);
         if let Some((_, id)) = found {
-            exclusive.set_pinned(id, pinned, &|key| self.hash(key));
+            exclusive.set_pinned(id, pinned, &|key| self.rehash(key));
         }
-        self.finish(exclusive, &mut op);
-        self.settle(&mut op);
+        op.finish(exclusive);
+        op.end();
         found.is_some()
     }
 
     /// Makes all entries invisible, shard by shard, in O(1) each but for one pass over the table's
     /// lines. The entries themselves leave with later writes, or with [`maintain`](Self::maintain).
     pub(crate) fn doom_all(&self) {
+        let mut op = self.op();
         for shard in &self.shards {
             let mut exclusive = shard.lock();
-            let weight = exclusive.doom_all();
-            exclusive.finish();
-            self.bound.give(weight);
+            op.credit += exclusive.doom_all();
+            op.finish(exclusive);
+            op.settle();
         }
+        op.end();
     }
 
     /// Removes what is due and what is doomed, lets the policies hear of waiting hits, and drops
     /// all removed entries that no reader looks at.
     pub(crate) fn maintain(&self) {
+        let mut panic = None;
         for (index, shard) in self.shards.iter().enumerate() {
             loop {
                 let mut op = self.op();
                 let mut exclusive = shard.lock();
                 self.housekeep(index, &mut exclusive, &mut op);
                 let more = self.clear_away(&mut exclusive, &mut op, 16 * HOUSEKEEPING);
-                self.finish(exclusive, &mut op);
-                self.settle(&mut op);
+                op.finish(exclusive);
+                op.conclude();
+                panic = panic.or(op.panic.take());
                 if !more {
                     break;
                 }
@@ -849,44 +961,59 @@ where
             for _ in 0..2 {
                 let mut exclusive = shard.lock();
                 exclusive.reclaim();
-                exclusive.finish();
+                panic = panic.or(exclusive.finish());
             }
         }
+        pass_on(panic);
     }
 
     /// Changes the bound, and evicts what is then too much before it returns.
     pub(crate) fn resize(&self, capacity: u64) {
         self.bound.set_capacity(capacity);
+        let mut op = self.op();
         for (index, shard) in self.shards.iter().enumerate() {
             let mut exclusive = shard.lock();
             let share = self.bound.share(index);
-            exclusive.policy(&|key| self.hash(key), |policy, _| {
+            exclusive.policy(&|key| self.rehash(key), |policy, _| {
                 policy.set_capacity(share)
             });
-            exclusive.finish();
+            op.finish(exclusive);
         }
         if let Some(sampler) = &self.sampler {
             self.sample_below
                 .store(sampler.threshold(), Ordering::Relaxed);
         }
-        for room in [Room::OfShare, Room::OfAll] {
-            for (index, shard) in self.shards.iter().enumerate() {
-                let mut op = self.op();
-                let mut exclusive = shard.lock();
-                let floor = match room {
-                    Room::OfShare => self.bound.share(index),
-                    Room::OfAll => 0,
-                };
-                while self.bound.excess() > 0
-                    && exclusive.total_weight() > floor
-                    && let Some((removed, weight)) = exclusive.evict(&|key| self.hash(key))
-                {
-                    self.bound.give(u64::from(weight));
-                    self.leave(&mut exclusive, &mut op, removed, RemovalCause::Evicted);
-                }
-                self.finish(exclusive, &mut op);
+        self.evict_excess(&mut op, Room::OfShare);
+        // Weight may have moved, meanwhile, into a shard that had its turn. What is in nobody's
+        // shard is held by an operation, which gives it up before it links anything.
+        while self.evict_excess(&mut op, Room::OfAll) {}
+        op.end();
+    }
+
+    /// Goes once through all shards and evicts while the total exceeds the bound. Returns whether
+    /// it evicted anything.
+    fn evict_excess<'s>(&'s self, op: &mut Op<'s, K, V>, room: Room) -> bool {
+        let mut evicted = false;
+        for (index, shard) in self.shards.iter().enumerate() {
+            if self.bound.excess() == 0 {
+                break;
             }
+            let mut exclusive = shard.lock();
+            let floor = match room {
+                Room::OfShare => self.bound.share(index),
+                Room::OfAll => 0,
+            };
+            while self.bound.excess() > 0
+                && exclusive.total_weight() > floor
+                && let Some((removed, weight)) = exclusive.evict(&|key| self.rehash(key))
+            {
+                evicted = true;
+                self.bound.give(u64::from(weight));
+                self.leave(&mut exclusive, op, removed, RemovalCause::Evicted);
+            }
+            op.finish(exclusive);
         }
+        evicted
     }
 
     /// Ids of a shard's entries, those to be evicted first first.
@@ -957,9 +1084,11 @@ where
         self.shards.iter().map(Shard::len).sum()
     }
 
-    /// Weight of the live entries.
+    /// Weight of the live entries, and of what operations under way are about to link or have just
+    /// unlinked. The shards' own weights are right one by one, but their sum mixes moments and may
+    /// exceed the bound.
     pub(crate) fn total_weight(&self) -> u64 {
-        self.shards.iter().map(Shard::weight).sum()
+        self.bound.total()
     }
 
     /// The hashes of a shard's entries, each once.
@@ -996,9 +1125,10 @@ where
                 );
             }
         }
+        let weight: u64 = self.shards.iter().map(Shard::weight).sum();
         assert_eq!(
             self.bound.total(),
-            self.total_weight(),
+            weight,
             "the bound knows the total weight"
         );
         assert!(
@@ -1008,27 +1138,26 @@ where
     }
 }
 
-/// An insertion under way.
+/// An insertion under way. It lives outside the critical sections, so that an entry that is turned
+/// away is dropped with no lock held.
 struct Request<K, V> {
     hash: u64,
     weight: u32,
-    /// Taken when it is linked.
+    /// `None` once it is linked.
     entry: Option<Entry<K, V>>,
     lifetime: Lifetime,
     expect: Expect,
 }
 
+const LINKED_ONCE: &str = "an entry is linked once";
+
 impl<K, V> Request<K, V> {
-    fn key(&self) -> &K {
-        &self.entry.as_ref().expect("not linked yet").key
+    fn entry(&self) -> &Entry<K, V> {
+        self.entry.as_ref().expect(LINKED_ONCE)
     }
 
     fn take_entry(&mut self) -> Entry<K, V> {
-        self.entry.take().expect("not linked yet")
-    }
-
-    fn into_entry(mut self) -> Entry<K, V> {
-        self.take_entry()
+        self.entry.take().expect(LINKED_ONCE)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
@@ -34,7 +35,9 @@ impl Sweeper {
                         return;
                     }
                     drop(stop);
-                    if !sweep() {
+                    // A key or a value whose drop panics has been reported by the panic hook; the
+                    // next sweep goes on where this one was broken off.
+                    if !catch_unwind(AssertUnwindSafe(&mut sweep)).unwrap_or(true) {
                         return;
                     }
                 }
