@@ -4,17 +4,14 @@
 //! size_objects, size_bytes, miss_ratio, byte_miss_ratio, source`. [`YARDSTICKS`] says which of
 //! its policies are ours, and how far apart we may be. Where both follow the same definition that
 //! is nothing at all; where they knowingly do not, a [`Difference`] says what it is, and its cells
-//! are reported but cannot fail.
+//! are reported but cannot fail. Models of the publisher's definitions, differences included, take
+//! the same steps as the publisher's code, so the differences named here are all there are.
 
 use crate::simulate::{Bound, Tally};
-use crate::subject::Subject;
+use crate::subject::{REFERENCE, Subject};
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Display};
 use std::io::Read;
 use thiserror::Error;
-
-/// The rows' source that the yardsticks speak of.
-const SOURCE: &str = "libcachesim-0.3.5";
 
 /// Published ratios have six decimals; half of the last one is rounding, the rest is ours.
 const ROUNDING_POINTS: f64 = 1e-4;
@@ -70,7 +67,7 @@ pub fn read_published(input: impl Read) -> Result<Vec<Published>, PublishedError
         if line.mode == Mode::Bytes && line.size_bytes.is_none() {
             return Err(PublishedError::NoBytes { row });
         }
-        if line.source == SOURCE && line.yardstick().is_some() {
+        if line.yardsticks().next().is_some() {
             published.push(line);
         }
     }
@@ -95,25 +92,21 @@ impl Published {
     }
 
     /// What this row is to be compared with.
-    pub fn yardstick(&self) -> Option<&'static Yardstick> {
-        YARDSTICKS
-            .iter()
-            .find(|yardstick| yardstick.published == self.policy)
+    pub fn yardsticks(&self) -> impl Iterator<Item = &'static Yardstick> {
+        YARDSTICKS.iter().filter(|yardstick| {
+            yardstick.published == self.policy && yardstick.source == self.source
+        })
     }
 
     /// How far apart the row and a simulation of it are.
-    pub fn compare(&self, subject: &Subject, tally: Tally) -> Comparison {
+    pub fn compare(&self, yardstick: &Yardstick, subject: &Subject, tally: Tally) -> Comparison {
         let points = |ours: f64, theirs: f64| 100.0 * (ours - theirs);
         let requests = points(tally.miss_ratio(), self.miss_ratio);
         let bytes = self
             .byte_miss_ratio
             .map(|theirs| points(tally.byte_miss_ratio(), theirs));
-        let yardstick = self
-            .yardstick()
-            .expect("reading kept only rows with a yardstick");
-        let difference = DIFFERENCES
-            .iter()
-            .position(|difference| difference.covers(self, subject));
+        let mut differences = yardstick.differences.iter();
+        let difference = differences.find(|difference| difference.place.covers(self));
         Comparison {
             trace: self.trace.clone(),
             published: self.policy.clone(),
@@ -125,7 +118,7 @@ impl Published {
                 .flatten()
                 .fold(0.0, further),
             allowed_points: yardstick.allowed_points(subject),
-            difference,
+            difference: difference.map(|difference| difference.reason),
         }
     }
 }
@@ -142,25 +135,50 @@ pub struct Yardstick {
     pub published: &'static str,
     /// Our policy of that definition.
     pub policy: &'static str,
-    /// Whether the product's must agree to the last request; the references always must.
-    exact: bool,
+    source: &'static str,
+    product_points: f64,
+    reference_points: f64,
+    differences: &'static [Difference],
 }
 
 impl Yardstick {
+    /// A policy without a liberty to take.
     const fn exact(published: &'static str, policy: &'static str) -> Self {
         Self {
             published,
             policy,
-            exact: true,
+            source: "libcachesim-0.3.5",
+            product_points: ROUNDING_POINTS,
+            reference_points: ROUNDING_POINTS,
+            differences: &[],
         }
     }
 
+    /// A policy that the product approximates; its reference does not.
+    const fn approximate(published: &'static str, policy: &'static str) -> Self {
+        Self {
+            product_points: CLOSE_POINTS,
+            ..Self::exact(published, policy)
+        }
+    }
+
+    /// A policy that leaves something open which the publisher decided otherwise.
     const fn close(published: &'static str, policy: &'static str) -> Self {
         Self {
-            published,
-            policy,
-            exact: false,
+            reference_points: CLOSE_POINTS,
+            ..Self::approximate(published, policy)
         }
+    }
+
+    const fn but(self, differences: &'static [Difference]) -> Self {
+        Self {
+            differences,
+            ..self
+        }
+    }
+
+    const fn by(self, source: &'static str) -> Self {
+        Self { source, ..self }
     }
 
     /// The simulations that a row of this policy is held against.
@@ -169,20 +187,14 @@ impl Yardstick {
             .policy
             .parse()
             .expect("the table names policies that exist");
-        match subject {
-            Subject::Product(policy) => {
-                vec![Subject::Product(policy.clone()), Subject::Reference(policy)]
-            }
-            other => vec![other],
-        }
+        let reference = format!("{REFERENCE}{}", self.policy).parse();
+        [subject].into_iter().chain(reference).collect()
     }
 
     fn allowed_points(&self, subject: &Subject) -> f64 {
-        let product = matches!(subject, Subject::Product(_));
-        if product && !self.exact {
-            CLOSE_POINTS
-        } else {
-            ROUNDING_POINTS
+        match subject {
+            Subject::Product(_) => self.product_points,
+            Subject::Reference(_) | Subject::Unshipped(_) => self.reference_points,
         }
     }
 }
@@ -193,60 +205,94 @@ pub const YARDSTICKS: &[Yardstick] = &[
     Yardstick::exact("LRU", "lru"),
     Yardstick::exact("CLOCK", "clock:1"),
     Yardstick::exact("CLOCK-2bit", "clock:2"),
+    Yardstick::exact("SIEVE", "sieve"),
     Yardstick::exact("Belady", "belady"),
     Yardstick::exact("LRU-2", "lru_2"),
     Yardstick::exact("MQ", "mq"),
-    Yardstick::exact("Clock2Q+", "clock2q_plus"),
-    Yardstick::close("SIEVE", "sieve"),
-    Yardstick::close("LFU", "lfu"),
-    Yardstick::close("GDSF", "gdsf"),
+    Yardstick::approximate("LFU", "lfu"),
+    Yardstick::approximate("S3-FIFO", "s3_fifo").but(&[TINY_SMALL_QUEUE, LARGE_OBJECTS]),
+    Yardstick::approximate("S3-FIFO-1hit", "s3_fifo:0.1:1").but(&[TINY_SMALL_QUEUE, LARGE_OBJECTS]),
+    Yardstick::exact("Clock2Q+", "clock2q_plus").but(&[TINY_SMALL_QUEUE, LARGE_OBJECTS]),
+    Yardstick::approximate("2Q", "two_q").but(&[LARGE_OBJECTS]),
+    Yardstick::approximate("ARC", "arc").but(&[TARGET_STEP]),
+    Yardstick::close("LIRS", "lirs").but(&[LARGE_OBJECTS]),
+    Yardstick::exact("GDSF", "gdsf_rejecting"),
+    Yardstick::close("GDSF", "gdsf").but(&[ADMISSION]),
+    Yardstick::close("W-TinyLFU-1%", "w_tiny_lfu:0.01").but(&[COUNTING]),
+    Yardstick::close("W-TinyLFU-20%", "w_tiny_lfu:0.2").but(&[COUNTING]),
+    Yardstick::close("Caffeine-3.x", "w_tiny_lfu")
+        .but(&[CLIMBING])
+        .by("caffeine-3.x-reactive"),
+    Yardstick::close("BeladySize", "belady").but(&[SAMPLING]),
 ];
 
 /// A place where we knowingly define a policy otherwise than the publisher.
 #[derive(Debug)]
 pub struct Difference {
-    /// The published policies.
-    pub policies: &'static [&'static str],
-    /// Where it shows.
-    pub place: Place,
-    /// What differs, and why we keep it.
-    pub reason: &'static str,
+    place: Place,
+    reason: &'static str,
 }
 
 /// Where a difference shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In caches of fewer entries than this.
-    Below(u64),
+enum Place {
+    /// In caches bounded by so few entries.
+    FewerEntriesThan(u64),
     /// In caches bounded by bytes.
     Bytes,
-    /// Everywhere.
+    /// In all caches.
     Everywhere,
 }
 
-impl Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Place {
+    fn covers(self, row: &Published) -> bool {
         match self {
-            Self::Below(entries) => write!(f, "in caches of fewer than {entries} entries"),
-            Self::Bytes => f.write_str("in caches bounded by bytes"),
-            Self::Everywhere => f.write_str("everywhere"),
+            Self::FewerEntriesThan(entries) => row.mode == Mode::Unit && row.size_objects < entries,
+            Self::Bytes => row.mode == Mode::Bytes,
+            Self::Everywhere => true,
         }
     }
 }
 
-impl Difference {
-    fn covers(&self, row: &Published, _: &Subject) -> bool {
-        let here = match self.place {
-            Place::Below(entries) => row.size_objects < entries,
-            Place::Bytes => row.mode == Mode::Bytes,
-            Place::Everywhere => true,
-        };
-        here && self.policies.contains(&row.policy.as_str())
-    }
-}
+const TINY_SMALL_QUEUE: Difference = Difference {
+    place: Place::FewerEntriesThan(20),
+    reason: "In caches of fewer than 20 entries libCacheSim's small queue has room for one, and it \
+             then admits only what has a ghost, so next to nothing.",
+};
 
-/// The differences that are intended.
-pub const DIFFERENCES: &[Difference] = &[];
+const LARGE_OBJECTS: Difference = Difference {
+    place: Place::Bytes,
+    reason: "By bytes libCacheSim turns away what is larger than the queue for newcomers (or, in \
+             LIRS, than its share of 1 %); ours admits all that fits the cache.",
+};
+
+const TARGET_STEP: Difference = Difference {
+    place: Place::Bytes,
+    reason: "By bytes libCacheSim moves ARC's target by a ratio of sizes, which is a few bytes; \
+             ours by that ratio times the object's size.",
+};
+
+const ADMISSION: Difference = Difference {
+    place: Place::Bytes,
+    reason: "By bytes libCacheSim's GDSF turns away an object worth less than what would have to \
+             go; ours admits it, and evicts it next. gdsf_rejecting does as libCacheSim does.",
+};
+
+const COUNTING: Difference = Difference {
+    place: Place::Everywhere,
+    reason: "libCacheSim's W-TinyLFU counts hits in the main segments, inserts and duels, but not \
+             hits in the window, and starts to duel at once; the paper's, like ours, counts requests.",
+};
+
+const CLIMBING: Difference = Difference {
+    place: Place::Everywhere,
+    reason: "Caffeine's window climbs by random seeds, at other moments and in other steps.",
+};
+
+const SAMPLING: Difference = Difference {
+    place: Place::Bytes,
+    reason: "libCacheSim's BeladySize looks at 128 objects chosen by lot; ours at all.",
+};
 
 /// One published miss ratio beside our own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -266,8 +312,8 @@ pub struct Comparison {
     pub points: f64,
     /// How far apart they may be.
     pub allowed_points: f64,
-    /// The intended difference that covers this cell, by its place in [`DIFFERENCES`].
-    pub difference: Option<usize>,
+    /// The intended difference that covers this cell.
+    pub difference: Option<&'static str>,
 }
 
 impl Comparison {

@@ -26,6 +26,7 @@ mod sampled_lru;
 mod sieve;
 mod slru;
 mod two_q;
+mod w_tiny_lfu;
 
 pub use arc::Arc;
 pub use belady::{Belady, BeladySize};
@@ -45,9 +46,11 @@ pub use sampled_lru::SampledLru;
 pub use sieve::Sieve;
 pub use slru::Slru;
 pub use two_q::TwoQ;
+pub use w_tiny_lfu::WTinyLfu;
 
 use crate::simulate::Outcome;
 use nuthatch::Policy;
+use nuthatch::policy::Window;
 use std::collections::HashMap;
 use std::fmt::Debug;
 
@@ -56,6 +59,11 @@ pub type Key = u64;
 
 /// The next use of a key that is not used again.
 pub const NEVER: u64 = u64::MAX;
+
+/// A part of a weight, rounded down.
+pub(crate) fn share(weight: u64, part: f64) -> u64 {
+    (weight as f64 * part) as u64
+}
 
 /// One request, as a reference sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +95,8 @@ pub trait ReferencePolicy: Debug {
         true
     }
 
-    /// Chooses a victim and forgets it; nothing if no key is resident.
+    /// Chooses a victim and forgets it; nothing if no key is resident. A policy may choose the very
+    /// key that room is being made for, and so turn it away.
     fn evict(&mut self) -> Option<Key>;
 
     /// Takes in the key asked for.
@@ -105,8 +114,25 @@ pub fn counterpart(policy: &Policy, capacity: u64, seed: u64) -> Option<Box<dyn 
         Policy::Lfu => Box::new(Lfu::default()),
         Policy::Dlfu { weight } => Box::new(Dlfu::new(weight.get())),
         Policy::Sieve => Box::new(Sieve::default()),
-        Policy::Gdsf => Box::new(Gdsf::default()),
+        Policy::Gdsf => Box::new(Gdsf::new(false)),
         Policy::SampledLru { samples } => Box::new(SampledLru::new(samples.get(), seed)),
+        Policy::S3Fifo { small, promotion } => {
+            let ghosts = share(capacity, 0.9);
+            Box::new(S3Fifo::new(
+                capacity,
+                small.of(capacity),
+                ghosts,
+                promotion.get(),
+            ))
+        }
+        Policy::TwoQ { recent } => Box::new(TwoQ::new(recent.get())),
+        Policy::Arc => Box::new(Arc::new(capacity)),
+        Policy::Lirs { cold } => {
+            Box::new(Lirs::new(capacity, cold.of(capacity).clamp(1, capacity)))
+        }
+        Policy::WTinyLfu {
+            window: Window::Fixed(window),
+        } => Box::new(WTinyLfu::new(capacity, window.get(), seed)),
         _ => return None,
     })
 }
@@ -146,6 +172,9 @@ impl<P: ReferencePolicy + ?Sized> ReferenceCache<P> {
                 .policy
                 .evict()
                 .expect("a cache without room has a victim");
+            if victim == access.key {
+                return Outcome::Bypass;
+            }
             let weight = self.weights.remove(&victim).expect("victims are resident");
             self.used -= weight;
             evicted(victim);

@@ -5,8 +5,8 @@
 //! `reference:`, the others by the names of [`Unshipped`].
 
 use crate::reference::{
-    Access, Belady, BeladySize, Clock2qPlus, Lru2, Mq, Random, ReferenceCache, ReferencePolicy,
-    counterpart,
+    Access, Belady, BeladySize, Clock2qPlus, Gdsf, Lru2, Mq, Random, ReferenceCache,
+    ReferencePolicy, counterpart, share,
 };
 use crate::simulate::{Bound, Simulator, Tally};
 use crate::trace::Trace;
@@ -20,7 +20,7 @@ use thiserror::Error;
 const SEED: u64 = 0x5EED;
 
 /// The prefix that asks for the reference of a policy.
-const REFERENCE: &str = "reference:";
+pub(crate) const REFERENCE: &str = "reference:";
 
 /// A policy that the product does not ship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +35,19 @@ pub enum Unshipped {
     Mq,
     /// S3-FIFO with a correlation window.
     Clock2qPlus,
+    /// GDSF that turns away what is worth less than all that would have to go.
+    GdsfRejecting,
 }
 
 impl Unshipped {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Belady,
         Self::Random,
         Self::Lru2,
         Self::Mq,
         Self::Clock2qPlus,
+        Self::GdsfRejecting,
     ];
 
     /// The name that the command line knows.
@@ -55,6 +58,7 @@ impl Unshipped {
             Self::Lru2 => "lru_2",
             Self::Mq => "mq",
             Self::Clock2qPlus => "clock2q_plus",
+            Self::GdsfRejecting => "gdsf_rejecting",
         }
     }
 
@@ -65,17 +69,13 @@ impl Unshipped {
             (Self::Random, _) => Box::new(Random::new(SEED)),
             (Self::Lru2, _) => Box::new(Lru2::default()),
             (Self::Mq, _) => Box::new(Mq::new(capacity)),
+            (Self::GdsfRejecting, _) => Box::new(Gdsf::new(true)),
             (Self::Clock2qPlus, _) => {
                 let (small, ghosts) = (capacity / 10, share(capacity, 0.9));
                 Box::new(Clock2qPlus::new(capacity, small, ghosts))
             }
         }
     }
-}
-
-/// A part of the capacity, rounded down.
-fn share(capacity: u64, part: f64) -> u64 {
-    (capacity as f64 * part) as u64
 }
 
 /// A policy to simulate.
@@ -93,11 +93,15 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SubjectError {
     /// It names no policy of the product, or one with wrong parameters.
-    #[error("{0}; and belady, random, lru_2, mq, clock2q_plus; and reference:POLICY")]
+    #[error("{0}; not shipped: {names}; and reference:POLICY", names = unshipped_names())]
     Policy(#[from] PolicyError),
     /// The product's policy has no reference.
     #[error("policy {0} has no reference")]
     NoReference(String),
+}
+
+fn unshipped_names() -> String {
+    Unshipped::ALL.map(Unshipped::name).join(", ")
 }
 
 impl FromStr for Subject {

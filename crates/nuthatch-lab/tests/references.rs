@@ -11,7 +11,21 @@ use std::collections::HashMap;
 
 /// Policies that make no approximation.
 const EXACT: &[&str] = &[
-    "fifo", "clock:1", "clock:2", "clock:3", "lru", "slru", "slru:0.5", "lfu", "sieve", "gdsf",
+    "fifo",
+    "clock:1",
+    "clock:2",
+    "clock:3",
+    "lru",
+    "slru",
+    "slru:0.5",
+    "lfu",
+    "sieve",
+    "gdsf",
+    "two_q",
+    "two_q:0.5",
+    "arc",
+    "lirs",
+    "lirs:0.1",
 ];
 
 /// Policies that do, and by how many percentage points they may differ.
@@ -21,6 +35,10 @@ const APPROXIMATE: &[(&str, f64)] = &[
     ("dlfu:0.9", 0.5),
     ("dlfu:1", 0.5),
     ("sampled_lru", 1.0),
+    ("s3_fifo", 1.0),
+    ("s3_fifo:0.2:1", 1.0),
+    ("w_tiny_lfu:0.01", 1.0),
+    ("w_tiny_lfu:0.2", 1.0),
 ];
 
 const SEED: u64 = 7;

@@ -44,6 +44,16 @@ impl Arc {
         }
     }
 
+    /// The weight of T1 and B1, with the key asked for.
+    fn seen_once(&self) -> u64 {
+        self.t1.weight() + self.b1.weight() + self.incoming
+    }
+
+    /// The weight of all four queues, with the key asked for.
+    fn everything(&self) -> u64 {
+        self.seen_once() + self.t2.weight() + self.b2.weight()
+    }
+
     /// The paper's REPLACE.
     fn replace(&mut self) -> Option<Key> {
         let t1 = self.t1.weight() as f64;
@@ -73,12 +83,13 @@ impl ReferencePolicy for Arc {
     fn miss(&mut self, access: &Access) {
         self.incoming = access.weight;
         let (b1, b2) = (self.b1.weight() as f64, self.b2.weight() as f64);
-        self.ghost = if let Some(weight) = self.b1.remove(access.key) {
-            let step = (b2 / b1).max(1.0) * weight as f64;
+        let weight = access.weight as f64;
+        self.ghost = if self.b1.remove(access.key).is_some() {
+            let step = (b2 / b1).max(1.0) * weight;
             self.target = (self.target + step).min(self.capacity as f64);
             Ghost::SeenOnce
-        } else if let Some(weight) = self.b2.remove(access.key) {
-            let step = (b1 / b2).max(1.0) * weight as f64;
+        } else if self.b2.remove(access.key).is_some() {
+            let step = (b1 / b2).max(1.0) * weight;
             self.target = (self.target - step).max(0.0);
             Ghost::SeenAgain
         } else {
@@ -90,14 +101,13 @@ impl ReferencePolicy for Arc {
         if self.ghost != Ghost::None {
             return self.replace();
         }
-        let seen_once = self.t1.weight() + self.b1.weight();
-        if seen_once + self.incoming > self.capacity {
-            if self.b1.pop_front().is_none() {
+        if self.seen_once() > self.capacity {
+            if self.b1.is_empty() && !self.t1.is_empty() {
                 return self.t1.pop_front().map(|(key, _)| key);
             }
-        } else if seen_once + self.t2.weight() + self.b2.weight() >= 2 * self.capacity {
-            self.b2.pop_front();
+            while self.seen_once() > self.capacity && self.b1.pop_front().is_some() {}
         }
+        while self.everything() > 2 * self.capacity && self.b2.pop_front().is_some() {}
         self.replace()
     }
 

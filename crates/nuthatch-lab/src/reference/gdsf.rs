@@ -3,7 +3,7 @@
 //!
 //! L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching
 //! Policy", HP Laboratories report HPL-98-69R1, 1998. A new key's priority is set before the
-//! evictions that make room for it raise the inflation, but never lies below the inflation.
+//! evictions that make room for it raise the inflation.
 
 use super::ranked::{Priority, Ranked};
 use super::{Access, Key, ReferencePolicy};
@@ -13,49 +13,62 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub struct Gdsf {
     ranked: Ranked<Priority>,
-    uses: HashMap<Key, (u64, u64)>,
+    /// Uses and weight.
+    worth: HashMap<Key, (u64, u64)>,
     inflation: f64,
     inflation_at_miss: f64,
+    rejects: bool,
 }
 
-impl Default for Gdsf {
-    fn default() -> Self {
+impl Gdsf {
+    /// With `rejects`, a newcomer stands in line with the others when room is made for it, and is
+    /// turned away if its turn comes: the paper's way. Without, it is always admitted.
+    pub fn new(rejects: bool) -> Self {
         Self {
             ranked: Ranked::new(),
-            uses: HashMap::new(),
+            worth: HashMap::new(),
             inflation: 0.0,
             inflation_at_miss: 0.0,
+            rejects,
         }
+    }
+
+    fn rank(&mut self, key: Key, inflation: f64) {
+        let (uses, weight) = self.worth[&key];
+        let priority = inflation + uses as f64 / weight as f64;
+        self.ranked.set(key, Priority(priority.max(self.inflation)));
     }
 }
 
 impl ReferencePolicy for Gdsf {
     fn hit(&mut self, access: &Access) {
-        let (uses, weight) = self
-            .uses
+        let (uses, _) = self
+            .worth
             .get_mut(&access.key)
             .expect("a hit key is resident");
         *uses += 1;
-        let worth = *uses as f64 / *weight as f64;
-        self.ranked
-            .set(access.key, Priority(self.inflation + worth));
+        self.rank(access.key, self.inflation);
     }
 
-    fn miss(&mut self, _: &Access) {
+    fn miss(&mut self, access: &Access) {
         self.inflation_at_miss = self.inflation;
+        if self.rejects {
+            self.worth.insert(access.key, (1, access.weight));
+            self.rank(access.key, self.inflation);
+        }
     }
 
     fn evict(&mut self) -> Option<Key> {
         let (key, Priority(priority)) = self.ranked.pop_first()?;
-        self.uses.remove(&key);
+        self.worth.remove(&key);
         self.inflation = priority;
         Some(key)
     }
 
     fn insert(&mut self, access: &Access) {
-        self.uses.insert(access.key, (1, access.weight));
-        let worth = 1.0 / access.weight as f64;
-        let priority = (self.inflation_at_miss + worth).max(self.inflation);
-        self.ranked.set(access.key, Priority(priority));
+        if !self.rejects {
+            self.worth.insert(access.key, (1, access.weight));
+            self.rank(access.key, self.inflation_at_miss);
+        }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! S. Jiang and X. Zhang, "LIRS: An Efficient Low Inter-reference Recency Set Replacement Policy to
 //! Improve Buffer Cache Performance", SIGMETRICS 2002. The stack S holds all keys used since the
-//! oldest LIR key was; the queue Q holds the resident HIR keys. Of the ghosts in S the oldest are
-//! dropped while S is heavier than twice the cache.
+//! oldest LIR key was; the queue Q holds the resident HIR keys. A ghost that comes while there are
+//! as many as keys are resident replaces the oldest: the paper leaves their number open. While there is no LIR key, S has no bottom.
 
 use super::queue::Queue;
 use super::{Access, Key, ReferencePolicy};
@@ -22,7 +22,6 @@ pub struct Lirs {
     lir: HashSet<Key>,
     lir_weight: u64,
     lir_capacity: u64,
-    stack_capacity: u64,
     returns: bool,
 }
 
@@ -36,37 +35,33 @@ impl Lirs {
             lir: HashSet::new(),
             lir_weight: 0,
             lir_capacity: capacity - hir,
-            stack_capacity: 2 * capacity,
             returns: false,
         }
-    }
-
-    /// Puts a key on top of the stack.
-    fn stack(&mut self, key: Key, weight: u64) {
-        self.stack.remove(key);
-        self.stack.push_back(key, weight);
     }
 
     fn make_lir(&mut self, key: Key, weight: u64) {
         self.lir.insert(key);
         self.lir_weight += weight;
-        while self.lir_weight > self.lir_capacity && self.demote() {}
+        self.prune();
+        while self.lir_weight > self.lir_capacity {
+            self.demote();
+        }
     }
 
     /// Turns the LIR key at the bottom of the stack into an HIR key.
-    fn demote(&mut self) -> bool {
-        let Some((key, weight)) = self.stack.pop_front() else {
-            return false;
-        };
+    fn demote(&mut self) {
+        let (key, weight) = self.stack.pop_front().expect("LIR keys are on the stack");
         assert!(self.lir.remove(&key), "the bottom of the stack is LIR");
         self.lir_weight -= weight;
         self.hir.push_back(key, weight);
         self.prune();
-        true
     }
 
     /// Clears the bottom of the stack down to a LIR key.
     fn prune(&mut self) {
+        if self.lir.is_empty() {
+            return;
+        }
         while let Some(key) = self.stack.front()
             && !self.lir.contains(&key)
         {
@@ -75,12 +70,9 @@ impl Lirs {
         }
     }
 
-    fn limit(&mut self) {
-        while self.stack.weight() > self.stack_capacity
-            && let Some((ghost, _)) = self.ghosts.pop_front()
-        {
-            self.stack.remove(ghost);
-        }
+    /// Whether a key may be LIR at all: a heavier one would drive out every other.
+    fn may_be_lir(&self, weight: u64) -> bool {
+        weight <= self.lir_capacity
     }
 }
 
@@ -90,16 +82,16 @@ impl ReferencePolicy for Lirs {
         if self.lir.contains(&key) {
             self.stack.renew(key);
             self.prune();
-        } else if let Some(weight) = self.stack.remove(key) {
-            self.stack.push_back(key, weight);
-            self.hir.remove(key);
+            return;
+        }
+        let weight = self.hir.remove(key).expect("a hit key is resident");
+        let stacked = self.stack.remove(key).is_some();
+        self.stack.push_back(key, weight);
+        if stacked && self.may_be_lir(weight) {
             self.make_lir(key, weight);
         } else {
-            let weight = self.hir.remove(key).expect("a hit key is resident");
             self.hir.push_back(key, weight);
-            self.stack(key, weight);
         }
-        self.limit();
     }
 
     /// A returning ghost goes to the top of the stack at once, so that making room does not prune
@@ -107,30 +99,36 @@ impl ReferencePolicy for Lirs {
     fn miss(&mut self, access: &Access) {
         self.returns = self.ghosts.remove(access.key).is_some();
         if self.returns {
-            self.stack(access.key, access.weight);
+            self.stack.remove(access.key);
+            self.stack.push_back(access.key, access.weight);
         }
     }
 
     fn evict(&mut self) -> Option<Key> {
-        if self.hir.is_empty() {
+        let residents = self.hir.len() + self.lir.len();
+        if self.hir.is_empty() && !self.lir.is_empty() {
             self.demote();
         }
         let (key, weight) = self.hir.pop_front()?;
         if self.stack.contains(key) {
             self.ghosts.push_back(key, weight);
+            if self.ghosts.len() > residents {
+                let (oldest, _) = self.ghosts.pop_front().expect("there are ghosts");
+                self.stack.remove(oldest);
+            }
         }
         Some(key)
     }
 
     fn insert(&mut self, access: &Access) {
         let (key, weight) = (access.key, access.weight);
-        self.stack(key, weight);
-        if self.returns || self.lir_weight + weight <= self.lir_capacity {
+        self.stack.remove(key);
+        self.stack.push_back(key, weight);
+        let has_room = self.lir_weight + weight <= self.lir_capacity;
+        if has_room || (self.returns && self.may_be_lir(weight)) {
             self.make_lir(key, weight);
         } else {
             self.hir.push_back(key, weight);
         }
-        self.prune();
-        self.limit();
     }
 }

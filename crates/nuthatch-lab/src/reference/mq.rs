@@ -28,6 +28,8 @@ pub struct Mq {
     ghosts: Queue,
     ghost_uses: HashMap<Key, u64>,
     ghost_capacity: u64,
+    /// The uses that the key of the miss at hand had when it left.
+    uses_before: u64,
 }
 
 impl Mq {
@@ -39,6 +41,7 @@ impl Mq {
             ghosts: Queue::default(),
             ghost_uses: HashMap::new(),
             ghost_capacity: capacity.saturating_mul(GHOSTS_PER_ENTRY),
+            uses_before: 0,
         }
     }
 
@@ -87,6 +90,11 @@ impl ReferencePolicy for Mq {
         self.enqueue(access.key, weight, entry.uses + 1, access.time);
     }
 
+    fn miss(&mut self, access: &Access) {
+        self.ghosts.remove(access.key);
+        self.uses_before = self.ghost_uses.remove(&access.key).unwrap_or(0);
+    }
+
     fn evict(&mut self) -> Option<Key> {
         let (key, weight) = self.queues.iter_mut().find_map(Queue::pop_front)?;
         let entry = self
@@ -103,8 +111,6 @@ impl ReferencePolicy for Mq {
     }
 
     fn insert(&mut self, access: &Access) {
-        self.ghosts.remove(access.key);
-        let before = self.ghost_uses.remove(&access.key).unwrap_or(0);
-        self.enqueue(access.key, access.weight, before + 1, access.time);
+        self.enqueue(access.key, access.weight, self.uses_before + 1, access.time);
     }
 }

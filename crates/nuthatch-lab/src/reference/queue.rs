@@ -1,30 +1,39 @@
 //! A queue whose members can be found and taken out anywhere: what the references order keys with.
 //!
-//! Each member holds a ticket, the tickets only grow, and an ordered map from ticket to key is the
-//! queue. The front is the member that has waited longest.
+//! Each member holds a ticket, and an ordered map from ticket to key is the queue. Tickets grow
+//! towards the back and, for those let in at the front, shrink towards it.
 
 use super::Key;
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    ticket: u64,
+    ticket: i64,
     weight: u64,
 }
 
 /// Keys in order of arrival, each with its weight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    tickets: u64,
-    order: BTreeMap<u64, Key>,
+    next_back: i64,
+    next_front: i64,
+    order: BTreeMap<i64, Key>,
     members: HashMap<Key, Member>,
     weight: u64,
 }
 
 impl Queue {
     pub(super) fn push_back(&mut self, key: Key, weight: u64) {
-        let ticket = self.tickets;
-        self.tickets += 1;
+        self.push(key, weight, self.next_back);
+        self.next_back += 1;
+    }
+
+    pub(super) fn push_front(&mut self, key: Key, weight: u64) {
+        self.next_front -= 1;
+        self.push(key, weight, self.next_front);
+    }
+
+    fn push(&mut self, key: Key, weight: u64, ticket: i64) {
         self.order.insert(ticket, key);
         let before = self.members.insert(key, Member { ticket, weight });
         assert!(before.is_none(), "key {key} is in the queue already");
@@ -63,6 +72,10 @@ impl Queue {
 
     pub(super) fn contains(&self, key: Key) -> bool {
         self.members.contains_key(&key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -5,7 +5,10 @@
 //! Algorithm", VLDB 1994, the full version.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy};
+use super::{Access, Key, ReferencePolicy, share};
+
+/// What ghosts remember, as a share of the weight held.
+const GHOST_SHARE: f64 = 0.5;
 
 /// 2Q.
 #[derive(Debug)]
@@ -13,20 +16,18 @@ pub struct TwoQ {
     newcomers: Queue,
     ghosts: Queue,
     main: Queue,
-    newcomer_capacity: u64,
-    ghost_capacity: u64,
+    newcomer_share: f64,
     returns: bool,
 }
 
 impl TwoQ {
-    /// A queue of this weight for newcomers, and one for the ghosts of those that left it.
-    pub fn new(newcomers: u64, ghosts: u64) -> Self {
+    /// Newcomers get this share of the weight held.
+    pub fn new(newcomer_share: f64) -> Self {
         Self {
             newcomers: Queue::default(),
             ghosts: Queue::default(),
             main: Queue::default(),
-            newcomer_capacity: newcomers,
-            ghost_capacity: ghosts,
+            newcomer_share,
             returns: false,
         }
     }
@@ -44,10 +45,12 @@ impl ReferencePolicy for TwoQ {
     }
 
     fn evict(&mut self) -> Option<Key> {
-        if self.newcomers.weight() > self.newcomer_capacity || self.main.is_empty() {
+        let held = self.newcomers.weight() + self.main.weight();
+        let newcomer_capacity = share(held, self.newcomer_share);
+        if self.newcomers.weight() > newcomer_capacity || self.main.is_empty() {
             let (key, weight) = self.newcomers.pop_front()?;
             self.ghosts.push_back(key, weight);
-            while self.ghosts.weight() > self.ghost_capacity {
+            while self.ghosts.weight() > share(held, GHOST_SHARE) {
                 self.ghosts.pop_front();
             }
             return Some(key);

@@ -2,7 +2,7 @@
 
 use super::Arguments;
 use anyhow::Context;
-use nuthatch_lab::check::{Comparison, DIFFERENCES, Published, Summary, read_published};
+use nuthatch_lab::check::{Comparison, Published, Summary, read_published};
 use nuthatch_lab::output::{Align, Table, write_json};
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::subject::Subject;
@@ -63,21 +63,19 @@ fn compare(
     let is_wanted = |subject: &Subject| all || wanted.contains(subject);
     let mut cells = Vec::new();
     for row in rows {
-        let subjects = row
-            .yardstick()
-            .map_or_else(Vec::new, |yardstick| yardstick.subjects());
-        cells.extend(
-            subjects
-                .into_iter()
-                .filter(is_wanted)
-                .map(|subject| (row, subject)),
-        );
+        for yardstick in row.yardsticks() {
+            let subjects = yardstick.subjects().into_iter().filter(is_wanted);
+            cells.extend(subjects.map(|subject| (row, yardstick, subject)));
+        }
     }
     Ok(sweep(
         trace.name(),
         &cells,
         arguments.threads,
-        |(row, subject)| row.compare(subject, subject.replay(trace, row.bound(), row.capacity())),
+        |(row, yardstick, subject)| {
+            let tally = subject.replay(trace, row.bound(), row.capacity());
+            row.compare(yardstick, subject, tally)
+        },
     ))
 }
 
@@ -148,18 +146,25 @@ fn summary_table(summaries: &[Summary]) -> Table {
 /// The intended differences that showed.
 #[expect(clippy::print_stdout, reason = "the table is the command's result")]
 fn print_differences(comparisons: &[Comparison]) {
-    let shows = |comparison: &&Comparison| !comparison.agrees();
-    for (number, difference) in DIFFERENCES.iter().enumerate() {
-        let covered = comparisons
-            .iter()
-            .filter(|each| each.difference == Some(number));
-        let shown = covered.filter(shows).count();
-        if shown > 0 {
-            let policies = difference.policies.join(", ");
-            println!(
-                "By intention ({shown} cells): {policies}, {}: {}",
-                difference.place, difference.reason
-            );
+    let mut shown = BTreeMap::<&str, BTreeMap<&str, usize>>::new();
+    for each in comparisons.iter().filter(|each| !each.agrees()) {
+        if let Some(reason) = each.difference {
+            *shown
+                .entry(reason)
+                .or_default()
+                .entry(&each.published)
+                .or_default() += 1;
         }
     }
+    if shown.is_empty() {
+        return;
+    }
+    println!("Different by intention:");
+    for (reason, policies) in shown {
+        let policies = policies
+            .iter()
+            .map(|(policy, cells)| format!("{policy} ({cells} cells)"));
+        println!("- {}: {reason}", policies.collect::<Vec<_>>().join(", "));
+    }
+    println!();
 }
