@@ -27,11 +27,12 @@ use std::time::Duration;
 /// - an expired entry is never returned;
 /// - every removed entry is dropped exactly once, and a listener hears of it exactly once, with no
 ///   lock held;
-/// - nothing of the user's runs under a lock but `Hash` and `Eq` of keys and a policy of their own.
+/// - nothing of the user's runs under a lock but `Hash` and `Eq` of keys, an
+///   [`Expiry`](crate::Expiry), a [`Clock`](crate::Clock) and a policy of their own.
 ///
 /// A removed entry's key and value are dropped when no reader can look at them any more: at latest
-/// when as many further entries have left the same shard as it lets gather (a sixteenth of it, at
-/// most 256), or at [`maintain`](Self::maintain).
+/// when twice as many further entries have left the same shard as it lets gather (a sixteenth of
+/// it, at least 16 and at most 256), or at [`maintain`](Self::maintain).
 ///
 /// ```
 /// use nuthatch::Cache;
