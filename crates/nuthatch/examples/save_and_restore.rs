@@ -56,5 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn divisors(number: u32) -> Vec<u32> {
-    (1..=number).filter(|part| number % part == 0).collect()
+    (1..=number)
+        .filter(|part| number.is_multiple_of(*part))
+        .collect()
 }

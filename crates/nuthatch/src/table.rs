@@ -200,7 +200,11 @@ impl Table {
     /// Five places of six in use at `entries` entries: beyond that, probes grow long.
     fn groups_for(entries: usize) -> usize {
         let wanted = (entries * 6 / 5).div_ceil(WIDTH).max(1);
-        let is_coprime = |groups: &usize| [2, 3, 5, 7, 11, 13].iter().all(|p| groups % p != 0);
+        let is_coprime = |groups: &usize| {
+            [2, 3, 5, 7, 11, 13]
+                .iter()
+                .all(|p| !groups.is_multiple_of(*p))
+        };
         (wanted..).find(is_coprime).expect("such numbers never end")
     }
 
