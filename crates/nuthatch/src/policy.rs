@@ -257,6 +257,18 @@ pub trait EvictionPolicy: Send + Sync + Debug {
     /// Chooses a victim, forgets it and returns it; its hash and weight can still be asked for.
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId>;
 
+    /// A key with this hash is about to be announced by `prepare`, or to be evicted: the place to
+    /// have memory loaded that the hash leads to. Must be quick.
+    fn prefetch(&self, hash: u64) {
+        let _ = hash;
+    }
+
+    /// The entries that `evict` will most likely choose next, in order. Only a hint: the engine has
+    /// their memory loaded while other work goes on. Must be quick; may be wrong.
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        [None, None]
+    }
+
     /// Forgets an entry that leaves for another reason than space.
     fn remove(&mut self, id: EntryId, entries: &Entries<'_>);
 

@@ -28,7 +28,7 @@
 
 use crate::hazard::{Protection, domain};
 use crate::policy::{AccessBytes, BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy};
-use crate::slab::SlotVec;
+use crate::slab::{SlotVec, prefetch};
 use crate::table::{Check, Found, Place, Table};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -130,6 +130,8 @@ struct Writer {
     /// Entries of a table that was invalidated as a whole, still to be removed one by one.
     doomed: Vec<EntryId>,
     keep: KeepTimes,
+    /// The entry that will most likely be evicted next, and its hash.
+    ahead: Option<(EntryId, u64)>,
 }
 
 /// Slots and tables that readers may still look at.
@@ -280,6 +282,7 @@ impl<K, V> Shard<K, V> {
                 garbage: Vec::new(),
                 doomed: Vec::new(),
                 keep: setup.keep,
+                ahead: None,
             }),
         }
     }
@@ -437,13 +440,12 @@ impl<K, V> Shard<K, V> {
         Some(written.get(id).load(Ordering::Relaxed))
     }
 
-    /// Loads the cache line where a search for `hash` begins.
+    /// Has the cache line loaded where a search for `hash` begins.
     #[inline]
     pub(crate) fn prefetch(&self, protection: &mut Protection<'_>, hash: u64) {
-        let seen = self.table.load(Ordering::Acquire);
-        protection.protect_table(seen.addr());
         let current = self.table.load(Ordering::Acquire);
-        if current == seen {
+        protection.protect_table(current.addr());
+        if self.table.load(Ordering::Acquire) == current {
             // SAFETY: as in `find`.
             unsafe { &*current }.prefetch(hash);
         }
@@ -784,12 +786,44 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             "a policy evicted {id}, which it does not hold"
         );
         let weight = self.weight(id);
-        let hash = hash_key(&self.entry(id).key);
+        let hash = match self.writer.ahead.take() {
+            Some((ahead, hash)) if ahead == id => hash,
+            _ => hash_key(&self.entry(id).key),
+        };
         match self.table().find(hash, |found| found == id) {
             Some((place, _)) => self.table().remove(hash, place),
             None => self.table().remove_lost(id),
         }
         Some((self.unlinked(id), weight))
+    }
+
+    /// Has the memory loaded that the policy will look at for a key with this hash.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.writer.policy.prefetch(hash);
+    }
+
+    /// Has the memory loaded that the next eviction and insertion will touch, as far as it can be
+    /// told: the entry after next, the table's group of the next, the next free slot. One eviction
+    /// in a cache larger than the processor's would else wait for memory three times, once after
+    /// the other.
+    pub(crate) fn look_ahead(&mut self, hash_key: &dyn Fn(&K) -> u64) {
+        let [first, second] = self.writer.policy.upcoming();
+        if let Some(id) = second {
+            prefetch(self.shard.slots.get(id));
+        }
+        // A key with memory of its own would have to be waited for to be hashed.
+        if !needs_drop::<K>()
+            && let Some(id) = first
+            && self.writer.live.contains(id)
+        {
+            let hash = hash_key(&self.entry(id).key);
+            self.table().prefetch(hash);
+            self.writer.policy.prefetch(hash);
+            self.writer.ahead = Some((id, hash));
+        }
+        if let Some(&id) = self.writer.free.last() {
+            prefetch(self.shard.slots.get(id));
+        }
     }
 
     /// Keeps a live entry from the policy, or gives it back.
@@ -1036,6 +1070,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     fn fill_slot(&mut self, entry: Entry<K, V>, birth: Birth, now_ns: u64) -> EntryId {
         let id = self.free_slot();
+        if self.writer.ahead.is_some_and(|(ahead, _)| ahead == id) {
+            self.writer.ahead = None;
+        }
         let slot = self.shard.slots.get(id).get();
         // SAFETY: the slot is free: not linked, in no limbo, its former contents dropped; and the
         // lock is held.

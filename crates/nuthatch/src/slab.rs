@@ -39,6 +39,20 @@ unsafe impl Zeroed for AtomicU64 {}
 // value into it drops that value.
 unsafe impl<T> Zeroed for std::cell::UnsafeCell<std::mem::MaybeUninit<T>> {}
 
+/// Asks the processor to load the cache line of `place`, without waiting for it.
+#[inline]
+pub(crate) fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program could see, and SSE is part of every x86-64
+    // processor.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// A zeroed slice on the heap. O(1) time where the system hands out zeroed pages lazily.
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
     let slice = Box::<[T]>::new_zeroed_slice(len);

@@ -484,6 +484,10 @@ where
     // ---- writes ---------------------------------------------------------------------------
 
     fn op(&self) -> Op<'_, K, V> {
+        self.op_of(thread_index())
+    }
+
+    fn op_of(&self, thread: usize) -> Op<'_, K, V> {
         Op {
             bound: &self.bound,
             stats: &self.stats,
@@ -491,7 +495,7 @@ where
             credit: 0,
             now_ns: self.now_ns(),
             removed: Vec::new(),
-            thread: thread_index(),
+            thread,
             panic: None,
         }
     }
@@ -600,12 +604,16 @@ where
         if lifetime != Lifetime::Configured {
             self.expiration.start();
         }
-        let mut op = self.op();
         let index = self.shard_index(request.hash);
+        let mut protection = protect();
+        self.shards[index].prefetch(&mut protection, request.hash);
+        let mut op = self.op_of(protection.thread_index());
+        drop(protection);
         let mut room = Room::OfShare;
         let mut attempts = 0;
         let insertion = loop {
             let mut exclusive = self.shards[index].lock();
+            exclusive.prefetch(request.hash);
             let step = self.try_upsert(index, &mut exclusive, &mut op, &mut request, room);
             op.finish(exclusive);
             let needed = match step {
@@ -663,7 +671,7 @@ where
             self.reject_found(exclusive, op, found, request.weight);
             return Step::Done(Insertion::Rejected);
         }
-        let mut prepared = false;
+        let (mut prepared, mut evicted) = (false, false);
         loop {
             // If the bound was lowered, weight that belongs to no entry goes first.
             self.bound.give_excess(&mut op.credit);
@@ -688,11 +696,15 @@ where
                 let insertion = self.link(exclusive, op, request, found);
                 op.credit -= needed;
                 op.credit += u64::from(old_weight.saturating_sub(request.weight));
+                if evicted {
+                    exclusive.look_ahead(&hash_key);
+                }
                 return Step::Done(insertion);
             }
             let Some((removed, weight)) = exclusive.evict(&hash_key) else {
                 return Step::NoRoom(needed);
             };
+            evicted = true;
             op.credit += u64::from(weight);
             if found.is_some_and(|(_, id)| id == removed.id()) {
                 found = None;

@@ -239,9 +239,7 @@ impl Table {
     /// Asks the processor to load the line where a search for `hash` begins.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        // A plain load whose value is used by nobody would be optimised away; the tags' load is
-        // what a search does first anyway.
-        std::hint::black_box(self.groups[self.home(hash)].tags[0].load(Ordering::Relaxed));
+        crate::slab::prefetch(&self.groups[self.home(hash)]);
     }
 
     /// Looks for an entry as a reader without the lock. `check` gets each candidate's id and the

@@ -125,6 +125,14 @@ impl EvictionPolicy for Adaptive {
     }
 
     /// A removed key leaves the shadows too: they could not hit it either.
+    fn prefetch(&self, hash: u64) {
+        self.queues.prefetch(hash);
+    }
+
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.queues.upcoming()
+    }
+
     fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.queues.remove(id, entries);
         let hash = entries.hash(id);

@@ -61,6 +61,10 @@ impl EvictionPolicy for Clock {
         }
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.links.first_two(QUEUE)
+    }
+
     fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
         self.links.remove(id);
     }

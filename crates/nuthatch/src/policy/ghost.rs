@@ -432,6 +432,15 @@ impl CompactGhosts {
         found.is_some()
     }
 
+    /// Has the cache line loaded that would hold the ghost of this hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        let (index, _) = self.locate(hash);
+        if let Some(bucket) = self.buckets.get(index) {
+            crate::slab::prefetch(bucket);
+        }
+    }
+
     /// Forgets all ghosts.
     pub fn clear(&mut self) {
         self.buckets.fill(EMPTY);

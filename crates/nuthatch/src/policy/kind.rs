@@ -535,6 +535,16 @@ impl EvictionPolicy for BuiltPolicy {
     }
 
     #[inline]
+    fn prefetch(&self, hash: u64) {
+        dispatch!(&self.0, policy => policy.prefetch(hash));
+    }
+
+    #[inline]
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        dispatch!(&self.0, policy => policy.upcoming())
+    }
+
+    #[inline]
     fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
         dispatch!(&mut self.0, policy => policy.remove(id, entries));
     }

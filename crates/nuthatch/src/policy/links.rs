@@ -125,6 +125,12 @@ impl Links {
         Self::id(self.lists[list as usize].back)
     }
 
+    /// The first two entries of `list`.
+    pub fn first_two(&self, list: u8) -> [Option<EntryId>; 2] {
+        let front = self.front(list);
+        [front, front.and_then(|id| self.next(id))]
+    }
+
     /// The entry behind `id` in its list.
     pub fn next(&self, id: EntryId) -> Option<EntryId> {
         #[cfg(test)]

@@ -50,6 +50,10 @@ impl EvictionPolicy for Lru {
         self.links.pop_front(QUEUE)
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.links.first_two(QUEUE)
+    }
+
     fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
         self.links.remove(id);
     }

@@ -118,6 +118,10 @@ impl EvictionPolicy for S3Fifo {
         self.queues.push_back(queue, id, entries);
     }
 
+    fn prefetch(&self, hash: u64) {
+        self.ghosts.prefetch(hash);
+    }
+
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.has_evicted = true;
         let total = self.queues.total_weight();

@@ -69,6 +69,11 @@ impl EvictionPolicy for Sieve {
         Some(id)
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        let hand = self.hand.or_else(|| self.links.front(QUEUE));
+        [hand, hand.and_then(|id| self.links.next(id))]
+    }
+
     fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
         if self.hand == Some(id) {
             self.hand = self.links.next(id);

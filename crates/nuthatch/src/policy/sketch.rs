@@ -124,6 +124,13 @@ impl FrequencySketch {
         self.sample
     }
 
+    /// Has the cache line loaded that holds the counters of this hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        let (block, _) = self.locate(hash);
+        crate::slab::prefetch(&self.blocks[block]);
+    }
+
     /// Halves every counter.
     pub fn age(&mut self) {
         for block in &mut self.blocks {

@@ -162,6 +162,22 @@ impl Queues {
         Some(victim)
     }
 
+    /// See [`EvictionPolicy::prefetch`](crate::policy::EvictionPolicy::prefetch).
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.ghosts.prefetch(hash);
+        self.sketch.prefetch(hash);
+    }
+
+    /// See [`EvictionPolicy::upcoming`](crate::policy::EvictionPolicy::upcoming).
+    pub(super) fn upcoming(&self) -> [Option<EntryId>; 2] {
+        let list = if self.small_weight() > self.small_target {
+            OLDER
+        } else {
+            MAIN
+        };
+        self.links.first_two(list)
+    }
+
     pub(super) fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.unlink(id, entries);
     }
