@@ -45,6 +45,8 @@ mod sketch;
 mod slru;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod trial;
 mod two_q;
 mod w_tiny_lfu;
 

@@ -198,3 +198,114 @@ impl EvictionPolicy for Arc {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::Trial;
+    use super::{Arc, OFTEN, ONCE};
+
+    fn trial(capacity: u64) -> Trial<Arc> {
+        Trial::new(Arc::new(capacity), capacity)
+    }
+
+    /// A full cache of 100: keys 0 to 49 often, 50 to 99 once, and as many ghosts of once.
+    fn settled() -> Trial<Arc> {
+        let mut trial = trial(100);
+        trial.hits((0..50).chain(0..50));
+        trial.hits(1_000..1_050);
+        trial.hits(50..100);
+        let held = [ONCE, OFTEN].map(|queue| trial.policy.queues.weight(queue));
+        assert_eq!(held, [50, 50]);
+        trial
+    }
+
+    #[test]
+    fn a_scan_leaves_what_was_asked_for_twice() {
+        let mut trial = settled();
+        trial.hits(2_000..9_000);
+        assert_eq!(trial.holds(0..50), 50);
+    }
+
+    #[test]
+    fn a_ghost_of_once_makes_once_larger() {
+        let mut trial = settled();
+        assert_eq!(trial.policy.target, 0.0);
+        trial.hits(1_049..1_050);
+        assert_eq!(trial.policy.target, 1.0);
+        // They leave once before they are asked for again: a little more room would do.
+        for round in 0..40 {
+            let keys = 2_000 + round * 60..2_060 + round * 60;
+            trial.hits(keys.clone());
+            trial.hits(keys);
+        }
+        assert!(trial.policy.target > 50.0, "{}", trial.policy.target);
+    }
+
+    #[test]
+    fn a_ghost_of_often_makes_once_smaller() {
+        let mut trial = settled();
+        trial.policy.target = 80.0;
+        trial.hits(2_000..2_030);
+        let lost: Vec<_> = (0..50).filter(|&key| trial.holds([key]) == 0).collect();
+        assert_eq!(lost.len(), 30, "often is larger than its target");
+        let target = trial.policy.target;
+        trial.hits(lost.iter().rev().take(5).copied());
+        assert!(
+            trial.policy.target <= target - 5.0,
+            "{}",
+            trial.policy.target
+        );
+        assert_eq!(trial.policy.ghosts.len(OFTEN), 25);
+    }
+
+    #[test]
+    fn the_step_grows_with_the_other_ghosts() {
+        let mut trial = settled();
+        trial.policy.target = 0.0;
+        trial.policy.ghosts.clear();
+        (0..6).for_each(|ghost| trial.policy.ghosts.push(OFTEN, ghost, 1));
+        (10..12).for_each(|ghost| trial.policy.ghosts.push(ONCE, ghost, 1));
+        trial.policy.ghosts.remove(10);
+        trial.policy.adapt(ONCE, 1, 1);
+        assert_eq!(trial.policy.target, 3.0, "6 ghosts against 2");
+    }
+
+    #[test]
+    fn queues_and_ghosts_stay_within_the_papers_bounds() {
+        let mut trial = trial(64);
+        for n in 0..20_000_u64 {
+            let key = n * n % 251 + n / 4_000 * 100;
+            trial.request(key % 300);
+            let policy = &trial.policy;
+            let once = policy.queues.weight(ONCE) + policy.ghosts.sum(ONCE);
+            let often = policy.queues.weight(OFTEN) + policy.ghosts.sum(OFTEN);
+            assert!(
+                once <= 64 && once + often <= 128,
+                "request {n}: {once} and {often}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_target_moves_by_weight() {
+        let mut trial = trial(1_000);
+        for key in (0..20).chain([0, 0]).chain(20..30) {
+            trial.request_weighing(key, 50);
+        }
+        assert!(trial.policy.ghosts.sum(ONCE) > 0);
+        trial.request_weighing(10, 50);
+        assert_eq!(trial.policy.target, 50.0);
+    }
+
+    #[test]
+    fn a_smaller_capacity_bounds_the_target() {
+        let mut trial = settled();
+        trial.policy.target = 80.0;
+        trial.set_capacity(40);
+        assert_eq!(trial.policy.target, 40.0);
+        trial.hits(5_000..5_200);
+        let policy = &trial.policy;
+        assert!(policy.queues.weight(ONCE) + policy.ghosts.sum(ONCE) <= 40);
+        assert_eq!(trial.used(), 40);
+    }
+}

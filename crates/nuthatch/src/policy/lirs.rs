@@ -246,3 +246,128 @@ impl EvictionPolicy for Lirs {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::SplitMix64;
+    use super::super::trial::Trial;
+    use super::{COLD, GHOSTS, HOT, Lirs, Share};
+
+    fn trial(cold: u8, capacity: u64) -> Trial<Lirs> {
+        Trial::new(Lirs::new(Share::percent(cold), capacity), capacity)
+    }
+
+    #[test]
+    fn a_loop_larger_than_the_cache_hits_as_often_as_can_be() {
+        let mut trial = trial(1, 100);
+        for _ in 0..3 {
+            trial.hits(0..150);
+        }
+        let hits = trial.hits((0..10).flat_map(|_| 0..150));
+        assert_eq!(
+            hits, 990,
+            "99 of 150 are hot and stay so; LRU would have none"
+        );
+    }
+
+    #[test]
+    fn a_scan_leaves_the_hot() {
+        let mut trial = trial(1, 100);
+        trial.hits((0..99).chain(0..99));
+        trial.hits(1_000..9_000);
+        assert_eq!(trial.holds(0..99), 99);
+    }
+
+    #[test]
+    fn a_second_use_soon_makes_hot_and_the_least_recent_hot_turns_cold() {
+        let mut trial = trial(10, 20);
+        trial.hits(0..18);
+        trial.hits([100, 101, 100]);
+        let hot = |trial: &Trial<Lirs>| trial.policy.queues.weight(HOT);
+        assert_eq!(hot(&trial), 18, "100 became hot in place of 0");
+        trial.hits(200..202);
+        assert_eq!((trial.holds([0]), trial.holds([100])), (0, 1));
+    }
+
+    #[test]
+    fn a_ghost_on_the_stack_comes_back_hot() {
+        let mut trial = trial(10, 20);
+        trial.hits(0..18);
+        trial.hits(100..110);
+        assert_eq!(
+            (trial.holds([100]), trial.policy.ghosts.len(GHOSTS)),
+            (0, 8)
+        );
+        trial.request(100);
+        trial.hits(200..250);
+        assert_eq!((trial.holds([100]), trial.holds([0])), (1, 0));
+    }
+
+    #[test]
+    fn a_ghost_older_than_every_hot_entry_is_forgotten() {
+        let mut trial = trial(10, 20);
+        trial.hits(0..18);
+        trial.hits(100..110);
+        trial.hits(0..18);
+        assert_eq!(
+            trial.policy.ghosts.len(GHOSTS),
+            0,
+            "the stack ends at key 0"
+        );
+        trial.request(100);
+        trial.hits(200..202);
+        assert_eq!(trial.holds([100]), 0);
+    }
+
+    #[test]
+    fn ghosts_are_no_more_than_entries() {
+        let mut trial = trial(1, 100);
+        trial.hits(0..5_000);
+        assert_eq!(trial.policy.ghosts.len(GHOSTS), 100);
+    }
+
+    #[test]
+    fn the_end_of_the_clock_changes_nothing() {
+        let (mut young, mut old) = (trial(5, 60), trial(5, 60));
+        old.policy.clock = u32::MAX - 2_000;
+        let mut random = SplitMix64::new(3);
+        for step in 0..20_000 {
+            let key = random.below(200).min(random.below(200));
+            let key = u64::from(key);
+            assert_eq!(young.request(key), old.request(key), "step {step}");
+        }
+        assert!(old.policy.clock < u32::MAX / 2 + 30_000, "it was set back");
+    }
+
+    #[test]
+    fn an_entry_heavier_than_the_hot_share_stays_cold() {
+        let mut trial = trial(50, 100);
+        trial.hits(0..50);
+        trial.request_weighing(500, 60);
+        trial.hits([500, 500]);
+        assert_eq!(trial.policy.queues.weight(COLD), 60);
+        let hot = trial.policy.queues.weight(HOT);
+        assert!(hot >= 40, "{hot}: it drives no hot entry to the cold end");
+    }
+
+    #[test]
+    fn removing_every_hot_entry_keeps_the_order() {
+        let mut trial = trial(10, 20);
+        trial.hits(0..18);
+        trial.hits(100..120);
+        (0..18).for_each(|key| trial.remove(key));
+        trial.hits(0..60);
+        assert_eq!(trial.used(), 20);
+    }
+
+    #[test]
+    fn a_smaller_capacity_cools_what_it_cannot_keep_hot() {
+        let mut trial = trial(1, 100);
+        trial.hits((0..99).chain(0..99));
+        trial.set_capacity(30);
+        trial.hits(1_000..1_003);
+        trial.request(98);
+        assert_eq!((trial.used(), trial.policy.queues.weight(HOT)), (30, 29));
+        assert_eq!(trial.holds(71..99), 28);
+    }
+}

@@ -162,3 +162,109 @@ impl EvictionPolicy for S3Fifo {
         self.ghosts.validate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::Trial;
+    use super::{MAIN, Promotion, S3Fifo, SMALL, Share};
+
+    fn trial(promotion: Promotion, capacity: u64) -> Trial<S3Fifo> {
+        Trial::new(
+            S3Fifo::new(Share::percent(10), promotion, capacity),
+            capacity,
+        )
+    }
+
+    #[test]
+    fn a_scan_leaves_what_is_popular() {
+        let mut trial = trial(Promotion::TWO_HITS, 100);
+        for _ in 0..3 {
+            trial.hits(0..50);
+        }
+        trial.hits(1_000..6_000);
+        assert_eq!(trial.holds(0..50), 50);
+    }
+
+    #[test]
+    fn before_the_first_eviction_main_takes_what_small_has_no_room_for() {
+        let mut trial = trial(Promotion::TWO_HITS, 100);
+        trial.hits(0..100);
+        assert_eq!(
+            (
+                trial.policy.queues.weight(SMALL),
+                trial.policy.queues.weight(MAIN)
+            ),
+            (10, 90)
+        );
+        trial.hits(100..110);
+        assert_eq!((trial.holds(0..10), trial.holds(10..110)), (0, 100));
+    }
+
+    #[test]
+    fn hits_in_small_promote_from_the_number_asked_for() {
+        for (promotion, kept) in [(Promotion::ONE_HIT, 2), (Promotion::TWO_HITS, 1)] {
+            let mut trial = trial(promotion, 100);
+            trial.hits(0..100);
+            trial.hits([200, 201, 200, 201, 200]);
+            trial.hits(1_000..1_050);
+            assert_eq!(trial.holds(200..202), kept, "{promotion}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_ghost_goes_to_main() {
+        let mut trial = trial(Promotion::TWO_HITS, 100);
+        trial.hits(0..100);
+        trial.request(200);
+        trial.hits(300..330);
+        assert_eq!(trial.holds([200]), 0, "small let it go");
+        trial.request(200);
+        trial.hits(400..600);
+        assert_eq!(trial.holds([200]), 1, "main keeps it");
+    }
+
+    #[test]
+    fn a_ghost_is_forgotten_after_nine_tenths_of_a_cache_of_others() {
+        let mut trial = trial(Promotion::TWO_HITS, 30);
+        trial.hits(0..30);
+        trial.request(200);
+        trial.hits(300..340);
+        trial.request(200);
+        trial.hits(400..410);
+        assert_eq!(trial.holds([200]), 0, "it passed through small again");
+    }
+
+    #[test]
+    fn an_entry_in_main_goes_round_once_for_each_hit() {
+        let mut trial = trial(Promotion::TWO_HITS, 10);
+        trial.hits(0..10);
+        // Key 0 is in small, 1 to 9 are in main. Ghost hits make main overflow, one at a time.
+        trial.hits([1, 1, 2]);
+        for key in 100..110 {
+            trial.hits([key, 900 + key]);
+            assert_eq!(trial.holds([key]), 0);
+            trial.request(key);
+        }
+        assert_eq!((trial.holds([1]), trial.holds(2..10)), (1, 0));
+    }
+
+    #[test]
+    fn shares_are_of_weight() {
+        let mut trial = trial(Promotion::TWO_HITS, 1_000);
+        for key in 0..2_000 {
+            trial.request_weighing(key, 1 + (key % 13) as u32);
+        }
+        let small = trial.policy.queues.weight(SMALL);
+        assert!((80..=125).contains(&small), "a tenth of 1,000, not {small}");
+        assert!(trial.used() > 985);
+    }
+
+    #[test]
+    fn a_smaller_capacity_shrinks_both_queues() {
+        let mut trial = trial(Promotion::TWO_HITS, 1_000);
+        trial.hits(0..1_000);
+        trial.set_capacity(100);
+        trial.request(5_000);
+        assert_eq!((trial.policy.queues.weight(SMALL), trial.used()), (10, 100));
+    }
+}

@@ -119,3 +119,76 @@ impl EvictionPolicy for TwoQ {
         self.ghosts.validate();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::Trial;
+    use super::{FREQUENT, OUT, RECENT, Share, TwoQ};
+
+    fn trial(capacity: u64) -> Trial<TwoQ> {
+        Trial::new(TwoQ::new(Share::percent(25)), capacity)
+    }
+
+    /// A full cache of 100 whose keys 0 to 49 are in frequent.
+    fn settled() -> Trial<TwoQ> {
+        let mut trial = trial(100);
+        trial.hits(0..50);
+        trial.hits(1_000..1_100);
+        trial.hits(0..50);
+        assert_eq!(trial.policy.queues.weight(FREQUENT), 50, "they had ghosts");
+        trial
+    }
+
+    #[test]
+    fn a_scan_leaves_what_came_back() {
+        let mut trial = settled();
+        trial.hits(2_000..9_000);
+        assert_eq!(trial.holds(0..50), 50);
+    }
+
+    #[test]
+    fn hits_in_recent_do_not_save_an_entry() {
+        let mut trial = settled();
+        trial.request(500);
+        assert_eq!(trial.hits([500; 10]), 10);
+        trial.hits(2_000..2_200);
+        assert_eq!(trial.holds([500]), 0);
+    }
+
+    #[test]
+    fn frequent_evicts_the_least_recently_used() {
+        let mut trial = settled();
+        trial.hits(0..25);
+        // They pass through recent, and half of what frequent holds makes way for their return.
+        trial.hits(2_000..2_060);
+        trial.hits(2_000..2_050);
+        assert_eq!(trial.holds(0..25), 25);
+        assert!(trial.holds(25..50) < 25);
+    }
+
+    #[test]
+    fn ghosts_remember_half_the_weight_of_the_cache() {
+        let mut trial = trial(200);
+        for key in 0..500 {
+            trial.request_weighing(key, 1 + (key % 3) as u32);
+        }
+        let remembered = trial.policy.ghosts.sum(OUT);
+        assert!((96..=100).contains(&remembered), "{remembered}");
+        let recent = trial.policy.queues.weight(RECENT);
+        assert!(
+            recent > 50,
+            "without a key that came back recent has it all, not {recent}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_returns_too_late_starts_anew() {
+        let mut trial = settled();
+        trial.request(500);
+        trial.hits(2_000..2_030);
+        trial.hits(3_000..3_090);
+        trial.request(500);
+        trial.hits(4_000..4_060);
+        assert_eq!(trial.holds([500]), 0);
+    }
+}

@@ -53,6 +53,7 @@ pub(super) struct WTinyLfu {
     /// Whether the cache has been half full: the sketch counts only then.
     counts: bool,
     capacity: u64,
+    window: Window,
     window_capacity: u64,
     protected_capacity: u64,
     climber: Option<Climber>,
@@ -63,22 +64,32 @@ pub(super) struct WTinyLfu {
 
 impl WTinyLfu {
     pub(super) fn new(window: Window, capacity: u64, seed: u64) -> Self {
-        let (share, climber) = match window {
-            Window::Fixed(share) => (share, None),
-            Window::Adaptive => (FIRST_WINDOW, Some(Climber::new())),
-        };
-        let main_capacity = (capacity as f64 * (1.0 - share.get())) as u64;
-        Self {
+        let mut policy = Self {
             queues: Queues::new(3),
             sketch: FrequencySketch::new(LEAST_SKETCH, SKETCH_BYTES),
             counts: false,
             capacity,
-            window_capacity: capacity - main_capacity,
-            protected_capacity: PROTECTED_SHARE.of(main_capacity),
-            climber,
+            window,
+            window_capacity: 0,
+            protected_capacity: 0,
+            climber: None,
             incoming_weight: 0,
             random: SplitMix64::new(seed),
-        }
+        };
+        policy.divide();
+        policy
+    }
+
+    /// Divides the capacity as at the start.
+    fn divide(&mut self) {
+        let (share, climber) = match self.window {
+            Window::Fixed(share) => (share, None),
+            Window::Adaptive => (FIRST_WINDOW, Some(Climber::new())),
+        };
+        let main_capacity = (self.capacity as f64 * (1.0 - share.get())) as u64;
+        self.window_capacity = self.capacity - main_capacity;
+        self.protected_capacity = PROTECTED_SHARE.of(main_capacity);
+        self.climber = climber;
     }
 
     /// Counts a request in the sketch and, when a sample is complete, lets the window adapt.
@@ -244,9 +255,7 @@ impl EvictionPolicy for WTinyLfu {
         self.sketch.clear();
         self.counts = false;
         self.incoming_weight = 0;
-        if let Some(climber) = &mut self.climber {
-            *climber = Climber::new();
-        }
+        self.divide();
     }
 
     fn len(&self) -> usize {
@@ -316,5 +325,143 @@ impl Climber {
         self.previous = hit_ratio;
         self.hits = 0;
         self.requests = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::SplitMix64;
+    use super::super::trial::Trial;
+    use super::{PROBATION, PROTECTED, Share, WINDOW, WTinyLfu, Window};
+
+    fn trial(window: Window, capacity: u64) -> Trial<WTinyLfu> {
+        Trial::new(WTinyLfu::new(window, capacity, 1), capacity)
+    }
+
+    fn fixed(percent: u8) -> Window {
+        Window::Fixed(Share::percent(percent))
+    }
+
+    /// A full cache of 200 whose keys 0 to 149 have been asked for four times.
+    fn settled() -> Trial<WTinyLfu> {
+        let mut trial = trial(fixed(1), 200);
+        trial.hits(1_000..1_200);
+        trial.hits((0..4).flat_map(|_| 0..150));
+        trial.hits((0..4).flat_map(|_| 0..150));
+        assert_eq!(trial.holds(0..150), 150);
+        trial
+    }
+
+    #[test]
+    fn keys_asked_for_once_do_not_displace_the_popular() {
+        let mut trial = settled();
+        trial.hits(5_000..6_500);
+        let left = trial.holds(0..150);
+        assert!(
+            left >= 145,
+            "{left}: few lose to a chance collision in the sketch"
+        );
+    }
+
+    #[test]
+    fn a_key_asked_for_more_often_than_the_victim_is_admitted() {
+        let mut trial = settled();
+        trial.request(300);
+        assert_eq!(trial.hits([300; 7]), 7, "the window holds it");
+        trial.hits(5_000..5_300);
+        assert_eq!(trial.holds([300]), 1);
+    }
+
+    #[test]
+    fn a_hit_on_probation_protects() {
+        let mut trial = trial(fixed(1), 100);
+        trial.hits(0..100);
+        assert_eq!(trial.policy.queues.weight(PROBATION), 99);
+        trial.hits(0..90);
+        let protected = trial.policy.queues.weight(PROTECTED);
+        assert_eq!(
+            protected, 79,
+            "four fifths of the main part, the rest was sent back"
+        );
+    }
+
+    #[test]
+    fn nothing_is_counted_until_the_cache_is_half_full() {
+        let mut trial = trial(fixed(1), 100);
+        trial.hits((0..49).chain(0..49));
+        assert!(!trial.policy.counts);
+        trial.request(49);
+        assert!(trial.policy.counts);
+    }
+
+    #[test]
+    fn the_window_has_its_share_of_weight() {
+        let mut trial = trial(fixed(20), 1_000);
+        for key in 0..3_000 {
+            trial.request_weighing(key, 1 + (key % 9) as u32);
+        }
+        let window = trial.policy.queues.weight(WINDOW);
+        assert!((185..=200).contains(&window), "{window}");
+    }
+
+    #[test]
+    fn an_entry_heavier_than_the_window_duels_at_once() {
+        let mut trial = trial(fixed(1), 200);
+        trial.hits((0..5).flat_map(|_| 0..199));
+        trial.request_weighing(900, 20);
+        trial.hits(5_000..5_004);
+        assert_eq!(trial.holds([900]), 0);
+    }
+
+    /// Each key is asked for twice, twenty keys apart: only a window of so many can tell.
+    fn recent(trial: &mut Trial<WTinyLfu>, keys: std::ops::Range<u64>) {
+        for key in keys {
+            trial.hits([key, key.saturating_sub(20)]);
+        }
+    }
+
+    #[test]
+    fn the_window_grows_where_recency_pays_and_shrinks_where_frequency_does() {
+        let mut trial = trial(Window::Adaptive, 400);
+        assert_eq!(trial.policy.window_capacity, 4);
+        recent(&mut trial, 10_000..30_000);
+        let grown = trial.policy.window_capacity;
+        assert!(grown >= 20, "{grown}");
+        let mut random = SplitMix64::new(5);
+        let mut sizes = Vec::new();
+        for scan in 0..60_000 {
+            // Popular keys amid a scan: every entry of the window is one fewer in main.
+            trial.hits([u64::from(random.below(420)), 100_000 + scan]);
+            sizes.push(trial.policy.window_capacity);
+        }
+        let later = &sizes[30_000..];
+        let mean = later.iter().sum::<u64>() / later.len() as u64;
+        assert!(mean < grown, "{mean}, from {grown}");
+    }
+
+    #[test]
+    fn a_fixed_window_stays() {
+        let mut trial = trial(fixed(20), 400);
+        recent(&mut trial, 10_000..20_000);
+        assert_eq!(trial.policy.window_capacity, 80);
+    }
+
+    #[test]
+    fn another_capacity_keeps_the_shares() {
+        let mut trial = trial(fixed(20), 400);
+        trial.hits(0..400);
+        trial.set_capacity(100);
+        trial.hits(1_000..1_100);
+        assert_eq!(
+            (
+                trial.policy.window_capacity,
+                trial.policy.protected_capacity
+            ),
+            (20, 64)
+        );
+        assert_eq!(
+            (trial.used(), trial.policy.queues.weight(WINDOW)),
+            (100, 20)
+        );
     }
 }
