@@ -353,6 +353,9 @@ impl Bucket {
 pub struct CompactGhosts {
     buckets: Vec<Bucket>,
     limit: usize,
+    /// What every bucket may hold of the limit, and how many of the first hold one more.
+    depth: usize,
+    deeper: usize,
 }
 
 impl CompactGhosts {
@@ -361,6 +364,8 @@ impl CompactGhosts {
         let mut ghosts = Self {
             buckets: Vec::new(),
             limit: 0,
+            depth: 0,
+            deeper: 0,
         };
         ghosts.resize(limit);
         ghosts
@@ -389,13 +394,24 @@ impl CompactGhosts {
             }
             self.buckets = resized;
         }
-        self.set_limit(limit);
+        self.deal(limit);
     }
 
     /// Remembers about `limit` ghosts from now on, as far as there is room. O(1): ghosts beyond the
     /// limit are not found any more, and make way as others come.
     pub fn set_limit(&mut self, limit: usize) {
-        self.limit = limit.min(self.room());
+        let limit = limit.min(self.room());
+        if limit != self.limit {
+            self.deal(limit);
+        }
+    }
+
+    /// Deals the limit out to the buckets.
+    fn deal(&mut self, limit: usize) {
+        let buckets = self.buckets.len().max(1);
+        self.limit = limit;
+        self.depth = limit / buckets;
+        self.deeper = limit % buckets;
     }
 
     /// How many ghosts it may remember.
@@ -466,11 +482,10 @@ impl CompactGhosts {
         );
     }
 
-    /// How many ghosts a bucket may hold: the limit, dealt out evenly.
+    /// How many ghosts a bucket may hold.
     #[inline]
     fn depth(&self, index: usize) -> usize {
-        let dealt = |buckets: usize| buckets * self.limit / self.buckets.len();
-        dealt(index + 1) - dealt(index)
+        self.depth + usize::from(index < self.deeper)
     }
 
     /// The bucket of the ghost of this hash and its position there.

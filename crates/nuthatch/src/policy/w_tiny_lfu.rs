@@ -223,6 +223,7 @@ impl EvictionPolicy for WTinyLfu {
     }
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        // A window with room sends no candidate, or it could never grow back after it lost entries.
         let overflows = self.queues.weight(WINDOW) + self.incoming_weight > self.window_capacity;
         let candidate = self.queues.front(WINDOW).filter(|_| overflows);
         let victim = self.queues.front(PROBATION);
