@@ -183,7 +183,10 @@ assert_eq!(warm.get("nut"), Some(7));
 //! | `sieve` | popular keys, at the least cost of a hit | scans mixed with reuse |
 //! | `clock` | what LRU is good for, without its cost | loops and scans |
 //! | `lru` | recency; a reference | loops and scans |
-//! | `slru`, `two_q`, `arc`, `lirs` | keys used repeatedly among keys used once | each names it in its text |
+//! | `slru` | keys used repeatedly among keys used once | loops; a popular set that changes quickly |
+//! | `two_q` | keys that return after they left | keys reused soon and then no more |
+//! | `arc` | a balance of recency and frequency that shifts | loops; slow scans in a changing working set |
+//! | `lirs` | loops; keys whose uses lie close together | a working set that changes |
 //! | `lfu`, `dlfu` | counts of use that matter, for ever or fading | `lfu`: anything that changes |
 //! | `gdsf` | few misses with entries of unequal weight | few missed bytes |
 //! | `sampled_lru` | comparing with Redis | where LRU is wrong |
