@@ -18,6 +18,10 @@ use std::sync::Arc;
 /// Marks a key that is not resident in [`Simulator::index`].
 const ABSENT: EntryId = EntryId::MAX;
 
+/// Slots that are reserved to begin with: as many as there may be entries, within these bounds.
+const FEWEST_SLOTS: usize = 16;
+const MOST_FIRST_SLOTS: usize = 1 << 20;
+
 /// What a cache is bounded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,12 +141,11 @@ impl Simulator {
     /// An empty cache of `capacity` entries or bytes.
     pub fn new(mut policy: Box<dyn EvictionPolicy>, bound: Bound, capacity: u64) -> Self {
         policy.set_capacity(capacity);
-        let first_slots = match bound {
-            Bound::Entries => usize::try_from(capacity)
-                .unwrap_or(usize::MAX)
-                .clamp(16, 1 << 20),
-            Bound::Bytes => 1 << 10,
+        let entries = match bound {
+            Bound::Entries => usize::try_from(capacity).unwrap_or(usize::MAX),
+            Bound::Bytes => 0,
         };
+        let first_slots = entries.clamp(FEWEST_SLOTS, MOST_FIRST_SLOTS);
         let mut simulator = Self {
             hit_mode: policy.hit_mode(),
             era: policy.era(),
@@ -310,7 +313,8 @@ impl Simulator {
         }
         let id = self.slots.0.len();
         if id == self.reserved {
-            self.reserve(id * 2);
+            // A policy may size its history by the slots, so there are not many more than entries.
+            self.reserve(id + id / 2);
         }
         self.slots.0.push(slot);
         id as EntryId
