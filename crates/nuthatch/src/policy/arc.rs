@@ -123,6 +123,10 @@ impl EvictionPolicy for Arc {
         self.target = self.target.min(capacity as f64);
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.queues.first_two(self.queue_to_evict_from())
+    }
+
     fn prepare(&mut self, hash: u64, weight: u32) {
         let found = self.ghosts.remove(hash);
         if let Some((ghost, ghost_weight)) = found {

@@ -145,6 +145,10 @@ impl EvictionPolicy for Lirs {
         self.hot_capacity = hot_capacity(self.cold, capacity);
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.queues.first_two(COLD)
+    }
+
     fn prepare(&mut self, hash: u64, _weight: u32) {
         self.has_ghost = self.ghosts.remove(hash).is_some();
     }

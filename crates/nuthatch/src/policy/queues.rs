@@ -52,6 +52,11 @@ impl Queues {
         self.links.front(queue)
     }
 
+    /// The first two entries of `queue`.
+    pub(super) fn first_two(&self, queue: u8) -> [Option<EntryId>; 2] {
+        self.links.first_two(queue)
+    }
+
     /// Appends `id`, which must be in no queue, to `queue`.
     pub(super) fn push_back(&mut self, queue: u8, id: EntryId, entries: &Entries<'_>) {
         self.links.push_back(queue, id);

@@ -53,6 +53,12 @@ impl S3Fifo {
         }
     }
 
+    /// Whether main is larger than what small's share leaves it.
+    fn main_is_over(&self) -> bool {
+        let total = self.queues.total_weight();
+        self.queues.weight(MAIN) > total - self.small.of(total)
+    }
+
     /// Evicts the oldest entry of small that is not worth promotion; promotes those before it.
     fn evict_small(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         while let Some(id) = self.queues.front(SMALL) {
@@ -102,6 +108,11 @@ impl EvictionPolicy for S3Fifo {
         self.capacity = capacity;
     }
 
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.queues
+            .first_two(if self.main_is_over() { MAIN } else { SMALL })
+    }
+
     fn prepare(&mut self, hash: u64, _weight: u32) {
         self.has_ghost = self.ghosts.remove(hash);
     }
@@ -124,8 +135,7 @@ impl EvictionPolicy for S3Fifo {
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.has_evicted = true;
-        let total = self.queues.total_weight();
-        if self.queues.weight(MAIN) <= total - self.small.of(total)
+        if !self.main_is_over()
             && let Some(id) = self.evict_small(entries)
         {
             return Some(id);

@@ -42,6 +42,11 @@ impl TwoQ {
             has_ghost: false,
         }
     }
+
+    /// Whether recent is larger than its share.
+    fn recent_is_over(&self) -> bool {
+        self.queues.weight(RECENT) > self.recent.of(self.queues.total_weight())
+    }
 }
 
 impl EvictionPolicy for TwoQ {
@@ -59,6 +64,14 @@ impl EvictionPolicy for TwoQ {
 
     /// Nothing to do: the shares are of the weight held when an entry is evicted.
     fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        self.queues.first_two(if self.recent_is_over() {
+            RECENT
+        } else {
+            FREQUENT
+        })
+    }
 
     fn prepare(&mut self, hash: u64, _weight: u32) {
         self.has_ghost = self.ghosts.remove(hash).is_some();
@@ -78,8 +91,9 @@ impl EvictionPolicy for TwoQ {
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         let total = self.queues.total_weight();
-        let over = self.queues.weight(RECENT) > self.recent.of(total);
-        if !over && let Some(id) = self.queues.front(FREQUENT) {
+        if !self.recent_is_over()
+            && let Some(id) = self.queues.front(FREQUENT)
+        {
             self.queues.remove(id, entries);
             return Some(id);
         }

@@ -186,6 +186,15 @@ impl EvictionPolicy for WTinyLfu {
         }
     }
 
+    fn prefetch(&self, hash: u64) {
+        self.sketch.prefetch(hash);
+    }
+
+    /// The two who will duel.
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        [WINDOW, PROBATION].map(|queue| self.queues.front(queue))
+    }
+
     fn prepare(&mut self, hash: u64, weight: u32) {
         self.incoming_weight = u64::from(weight);
         self.counts |= self.queues.total_weight() + self.incoming_weight >= self.capacity / 2;
