@@ -19,6 +19,8 @@ use thiserror::Error;
 
 /// One in so many operations is timed.
 const TIMED_STRIDE: u64 = 64;
+/// Passes over all keys that put back what a growing cache lost.
+const REFILLS: usize = 2;
 /// Enough for every cache, and little enough for thousands of threads.
 const STACK_BYTES: usize = 256 << 10;
 /// The longest operation that the histogram tells from longer ones.
@@ -53,12 +55,23 @@ pub fn latencies() -> Histogram<u32> {
     Histogram::new_with_bounds(1, LONGEST_NS, 2).expect("the bounds are in order")
 }
 
-/// Fills the cache with what the plan starts from.
+/// Fills the cache with what the plan starts from. Some caches evict from a part of theirs that is
+/// full while others are not, also while they grow: where all keys are to be resident, those lost
+/// are inserted again.
 pub fn fill<R: KeyKind>(cache: &impl BenchCache<R::Key, R::Value>, plan: &Plan<R>) {
     for (key, value) in plan.fill() {
         cache.insert(key, value);
     }
     cache.settle();
+    for _ in 0..REFILLS {
+        if !plan.all_resident() {
+            return;
+        }
+        for (key, value) in plan.fill() {
+            cache.read_through(&key, || value);
+        }
+        cache.settle();
+    }
 }
 
 /// Runs the plan with so many threads for about `duration`. Runs on the same cache must have

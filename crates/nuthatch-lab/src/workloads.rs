@@ -208,6 +208,11 @@ impl<R: KeyKind> Plan<R> {
         self.room
     }
 
+    /// Whether all keys are to be resident.
+    pub fn all_resident(&self) -> bool {
+        self.room > self.fill.len()
+    }
+
     /// The entries that the cache starts with, in the order of their insertion.
     pub fn fill(&self) -> impl Iterator<Item = (R::Key, R::Value)> {
         self.fill

@@ -119,6 +119,7 @@ fn replay_all(arguments: &Arguments, trace: &Trace, sizes: &[CacheSize]) -> Vec<
                 let replay = Replay {
                     requests: trace.requests(),
                     threads: threads as usize,
+                    own_threads: cache.info().own_threads,
                 };
                 let misses = cache.visit(size as usize, replay);
                 rows.push(Row {
@@ -140,6 +141,8 @@ fn replay_all(arguments: &Arguments, trace: &Trace, sizes: &[CacheSize]) -> Vec<
 struct Replay<'a> {
     requests: &'a [Request],
     threads: usize,
+    /// The cache evicts on a thread of its own; far behind, that would leave it above its bound.
+    own_threads: bool,
 }
 
 impl Visitor<u64, u64> for Replay<'_> {
@@ -160,6 +163,9 @@ impl Visitor<u64, u64> for Replay<'_> {
                     let id = request.key;
                     let hit = cache.read_through(&Integers::key(id), || Integers::value(id));
                     misses += u64::from(!hit);
+                }
+                if self.own_threads {
+                    cache.settle();
                 }
             }
         };
@@ -205,6 +211,7 @@ mod tests {
         let replay = Replay {
             requests: trace.requests(),
             threads,
+            own_threads: false,
         };
         cache.parse::<CacheSpec>().unwrap().visit(capacity, replay)
     }

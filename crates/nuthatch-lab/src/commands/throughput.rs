@@ -306,7 +306,12 @@ fn table(rows: &[Row]) -> Table {
     ]
     .map(|name| (name, Align::Right));
     let mut table = Table::new(words.into_iter().chain(numbers));
-    let millions = |ops_per_s: f64| format!("{:.3}", ops_per_s / 1e6);
+    let millions = |ops_per_s: f64| {
+        let millions = ops_per_s / 1e6;
+        // Three digits that mean something, however slow.
+        let decimals = (2.0 - millions.log10().floor()).clamp(0.0, 6.0);
+        format!("{millions:.*}", decimals as usize)
+    };
     for row in rows {
         table.row([
             row.cache.clone(),
