@@ -403,3 +403,89 @@ impl Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "trace,policy,mode,size_pct_of_unique,size_objects,size_bytes,\
+                          miss_ratio,byte_miss_ratio,source\n";
+
+    fn published(rows: &str) -> Result<Vec<Published>, PublishedError> {
+        read_published((HEADER.to_owned() + rows).as_bytes())
+    }
+
+    fn tally(requests: u64, misses: u64) -> Tally {
+        Tally {
+            requests,
+            misses,
+            bytes: requests,
+            missed_bytes: misses,
+        }
+    }
+
+    #[test]
+    fn every_yardstick_names_policies_that_exist() {
+        for yardstick in YARDSTICKS {
+            let subjects = yardstick.subjects();
+            assert!(!subjects.is_empty(), "{}", yardstick.published);
+            let product = matches!(subjects[0], Subject::Product(_));
+            let adapts = yardstick.policy == "w_tiny_lfu";
+            assert_eq!(
+                subjects.len(),
+                1 + usize::from(product && !adapts),
+                "{yardstick:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_of_other_policies_and_sources_are_skipped() {
+        let rows = "t,LRU,unit,1,2,,0.5,,libcachesim-0.3.5\n\
+                    t,LRU,unit,1,2,,0.5,,hearsay\n\
+                    t,LRU-9,unit,1,2,,0.5,,libcachesim-0.3.5\n";
+        assert_eq!(published(rows).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn rows_that_make_no_sense_are_errors() {
+        assert!(published("t,LRU,unit,1,two,,0.5,,libcachesim-0.3.5\n").is_err());
+        assert!(published("t,LRU,by weight,1,2,,0.5,,libcachesim-0.3.5\n").is_err());
+        let no_bytes = published("t,LRU,bytes,1,2,,0.5,0.5,libcachesim-0.3.5\n");
+        assert!(matches!(no_bytes, Err(PublishedError::NoBytes { row: 1 })));
+    }
+
+    #[test]
+    fn a_ratio_may_differ_by_its_rounding_only() {
+        let rows = published("t,LRU,unit,1,2,,0.333333,,libcachesim-0.3.5\n").unwrap();
+        let yardstick = rows[0].yardsticks().next().unwrap();
+        let lru = &yardstick.subjects()[0];
+        assert!(rows[0].compare(yardstick, lru, tally(3, 1)).agrees());
+        assert!(
+            rows[0]
+                .compare(yardstick, lru, tally(100_000, 33_334))
+                .fails()
+        );
+    }
+
+    #[test]
+    fn an_intended_difference_does_not_fail_where_it_is_and_does_elsewhere() {
+        let rows = published(
+            "t,S3-FIFO,unit,1,19,,0.9,,libcachesim-0.3.5\n\
+             t,S3-FIFO,unit,1,20,,0.9,,libcachesim-0.3.5\n",
+        )
+        .unwrap();
+        let comparisons: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let yardstick = row.yardsticks().next().unwrap();
+                row.compare(yardstick, &yardstick.subjects()[0], tally(10, 5))
+            })
+            .collect();
+        assert!(!comparisons[0].agrees() && !comparisons[0].fails());
+        assert!(comparisons[1].fails());
+        let summary = &Summary::of(&comparisons)[0];
+        assert_eq!((summary.cells, summary.intended, summary.failed), (2, 1, 1));
+        assert_eq!(summary.max_points, -40.0);
+    }
+}

@@ -2,17 +2,19 @@
 
 use anyhow::Context;
 use nuthatch_lab::output::{Align, Table, write_json};
-use nuthatch_lab::trace::{Request, read_ctr};
+use nuthatch_lab::trace::{Columns, Source, Trace};
 use serde::Serialize;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Files in the .ctr.zst format
-    #[arg(required = true)]
-    traces: Vec<PathBuf>,
+    /// Traces, named as for `simulate`
+    #[arg(required = true, value_name = "TRACE")]
+    traces: Vec<String>,
+    /// Names of a CSV's columns, of which one is `key`, others may be `time`, `size` and `ttl`
+    #[arg(long, value_name = "NAME,..")]
+    columns: Option<Columns>,
     /// Also write the rows as a JSON array
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -21,54 +23,53 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Row {
     trace: String,
-    requests: u64,
+    requests: usize,
     keys: u64,
-    keys_seen_once: u64,
+    keys_seen_once: usize,
     cold_miss_ratio: f64,
     bytes: u64,
     span_s: u32,
 }
 
 impl Row {
-    fn new(trace: String, requests: &[Request]) -> Self {
-        let keys = requests
-            .iter()
-            .map(|request| request.key + 1)
-            .max()
-            .unwrap_or(0);
-        let mut seen = vec![0_u32; keys as usize];
-        let mut sizes = vec![0_u32; keys as usize];
+    fn new(trace: &Trace) -> Self {
+        let requests = trace.requests();
+        let mut times_seen = vec![0_u64; trace.keys() as usize];
         for request in requests {
-            seen[request.key as usize] += 1;
-            sizes[request.key as usize] = request.size;
+            times_seen[request.key as usize] += 1;
         }
         Self {
-            trace,
-            requests: requests.len() as u64,
-            keys,
-            keys_seen_once: seen.iter().filter(|&&times| times == 1).count() as u64,
-            cold_miss_ratio: keys as f64 / requests.len().max(1) as f64,
-            bytes: sizes.iter().copied().map(u64::from).sum(),
+            trace: trace.name().to_owned(),
+            requests: requests.len(),
+            keys: trace.keys(),
+            keys_seen_once: times_seen.iter().filter(|&&times| times == 1).count(),
+            cold_miss_ratio: trace.keys() as f64 / requests.len().max(1) as f64,
+            bytes: trace.bytes(),
             span_s: requests.last().map_or(0, |request| request.time_s),
         }
     }
-}
 
-fn name(path: &Path) -> String {
-    let file = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy();
-    file.strip_suffix(".ctr.zst").unwrap_or(&file).to_owned()
+    fn cells(&self) -> [String; 7] {
+        let seen_once = self.keys_seen_once as f64 / self.keys.max(1) as f64;
+        [
+            self.trace.clone(),
+            self.requests.to_string(),
+            self.keys.to_string(),
+            format!("{:.1} %", 100.0 * seen_once),
+            format!("{:.1} %", 100.0 * self.cold_miss_ratio),
+            self.bytes.to_string(),
+            self.span_s.to_string(),
+        ]
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the table is the command's result")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
-    for path in &arguments.traces {
-        let context = || path.display().to_string();
-        let requests = read_ctr(File::open(path).with_context(context)?).with_context(context)?;
-        rows.push(Row::new(name(path), &requests));
+    for trace in &arguments.traces {
+        let source: Source = trace.parse()?;
+        let trace = source.load(arguments.columns.as_ref());
+        rows.push(Row::new(&trace.with_context(|| source.to_string())?));
     }
     let numbers = [
         "requests",
@@ -80,20 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ];
     let headings = numbers.map(|heading| (heading, Align::Right));
     let mut table = Table::new([("trace", Align::Left)].into_iter().chain(headings));
-    for row in &rows {
-        table.row([
-            row.trace.clone(),
-            row.requests.to_string(),
-            row.keys.to_string(),
-            format!(
-                "{:.1} %",
-                100.0 * row.keys_seen_once as f64 / row.keys.max(1) as f64
-            ),
-            format!("{:.1} %", 100.0 * row.cold_miss_ratio),
-            row.bytes.to_string(),
-            row.span_s.to_string(),
-        ]);
-    }
+    rows.iter().for_each(|row| table.row(row.cells()));
     print!("{table}");
     if let Some(path) = &arguments.json {
         write_json(path, &rows).with_context(|| path.display().to_string())?;
