@@ -69,7 +69,7 @@ impl Mq {
                 .entries
                 .get_mut(&key)
                 .expect("a queued key has an entry");
-            if entry.expires < time {
+            if entry.expires <= time {
                 *entry = Entry {
                     uses: entry.uses,
                     queue: upper - 1,
