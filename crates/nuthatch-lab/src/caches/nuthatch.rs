@@ -1,8 +1,10 @@
 //! nuthatch, on either engine and with any of its policies: `with`, which shows a value in place,
-//! and `insert`. Statistics are on, as they are by default.
+//! `insert`, and `get_or_insert_with` to read through. Statistics are on, as they are by default.
 
 use super::{BenchCache, Key, Value};
 use nuthatch::{Cache, Engine, Policy};
+use std::convert::Infallible;
+use std::hint::black_box;
 
 pub(super) struct Nuthatch<K, V>(Cache<K, V>);
 
@@ -26,6 +28,17 @@ impl<K: Key, V: Value> BenchCache<K, V> for Nuthatch<K, V> {
     #[inline]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
+    }
+
+    #[inline]
+    fn read_through(&self, key: &K, load: impl FnOnce() -> V) -> bool {
+        let mut hit = true;
+        let loaded = self.0.get_or_insert_with(key, || {
+            hit = false;
+            Ok::<_, Infallible>(load())
+        });
+        black_box(loaded).expect("the load neither fails nor asks for its own key");
+        hit
     }
 
     fn resident(&self) -> Option<usize> {
