@@ -40,7 +40,7 @@ use std::ptr::null_mut;
 
 /// Pairs of cells in a record: how many protections one thread can hold before it needs another
 /// record. So many fill two cache lines together with the record's own fields.
-const PAIRS: usize = 6;
+const PAIRS: usize = if cfg!(loom) { 2 } else { 6 };
 
 /// [`Record::free`] if no pair is in use.
 const ALL_FREE: usize = (1 << PAIRS) - 1;
@@ -340,7 +340,6 @@ impl Drop for Protection<'_> {
     }
 }
 
-#[cfg(not(loom))]
 pub(crate) use thread::{domain, protect, thread_index};
 
 /// The process-wide domain and each thread's record in it.
@@ -401,6 +400,41 @@ mod thread {
             Some(record) => record.index,
             None => protect_first().thread_index(),
         }
+    }
+}
+
+/// As above, for one run of a model.
+#[cfg(loom)]
+mod thread {
+    use super::{Domain, Protection, Record};
+    use crate::sync::thread_local;
+
+    loom::lazy_static! {
+        static ref DOMAIN: Domain = Domain::new();
+    }
+
+    thread_local! {
+        static OWNER: Owner = Owner(DOMAIN.acquire());
+    }
+
+    struct Owner(&'static Record);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.release();
+        }
+    }
+
+    pub(crate) fn domain() -> &'static Domain {
+        &DOMAIN
+    }
+
+    pub(crate) fn protect() -> Protection<'static> {
+        OWNER.with(|owner| Protection::new(&DOMAIN, owner.0))
+    }
+
+    pub(crate) fn thread_index() -> usize {
+        OWNER.with(|owner| owner.0.index)
     }
 }
 
@@ -525,3 +559,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod model;

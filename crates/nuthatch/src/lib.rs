@@ -249,11 +249,6 @@ pub mod snapshot;
 mod stats;
 mod store;
 mod sweeper;
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the engine's modules take their atomics from here"
-)]
 mod sync;
 mod table;
 mod timer_wheel;

@@ -29,9 +29,10 @@
 use crate::hazard::{Protection, domain};
 use crate::policy::{AccessBytes, BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy};
 use crate::slab::{SlotVec, prefetch};
+use crate::sync::atomic::AtomicPtr;
+use crate::sync::{RwLock, RwLockWriteGuard};
 use crate::table::{Check, Found, Place, Table};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
-use parking_lot::{RwLock, RwLockWriteGuard};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -39,7 +40,7 @@ use std::mem::{MaybeUninit, needs_drop, swap, take};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::panicking;
 
 /// A key and its value, in their slot.
@@ -1197,7 +1198,7 @@ impl<K, V> Drop for Shard<K, V> {
         let writer = self.writer.get_mut();
         let limbo = &mut writer.limbo;
         let tables = limbo.tables.drain(..).chain(limbo.young_tables.drain(..));
-        for table in tables.chain([*self.table.get_mut()]) {
+        for table in tables.chain([self.table.load(Ordering::Relaxed)]) {
             // SAFETY: the current table and the superseded ones came from boxes, and nobody else
             // has access any more.
             drop(unsafe { Box::from_raw(table) });
@@ -1231,3 +1232,6 @@ impl<K, V> std::fmt::Debug for Shard<K, V> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod model;

@@ -54,6 +54,7 @@ pub(crate) fn prefetch<T>(place: &T) {
 }
 
 /// A zeroed slice on the heap. O(1) time where the system hands out zeroed pages lazily.
+#[cfg(not(loom))]
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
     let slice = Box::<[T]>::new_zeroed_slice(len);
     // SAFETY: an implementor of `Zeroed` is valid when zeroed.

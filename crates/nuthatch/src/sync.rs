@@ -11,43 +11,16 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p nuthatch --lib model`.
 
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 #[cfg(not(loom))]
-pub(crate) use std::{sync::atomic, thread, thread_local};
+pub(crate) use std::{sync::atomic, thread_local};
 
+#[cfg(all(test, loom))]
+pub(crate) use loom::thread;
 #[cfg(loom)]
-pub(crate) use loom::{sync::atomic, thread, thread_local};
+pub(crate) use loom::{cell::UnsafeCell, sync::atomic, thread_local};
 #[cfg(loom)]
-pub(crate) use modelled::{Condvar, Mutex, MutexGuard};
-
-/// A cell whose content is reached through raw pointers within a closure, which is what lets loom
-/// watch each access begin and end.
-#[cfg(not(loom))]
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub(crate) struct UnsafeCell<T: ?Sized>(std::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
-    }
-
-    /// Passes a pointer for shared access to `access`, which keeps the aliasing rules.
-    #[inline]
-    pub(crate) fn with<R>(&self, access: impl FnOnce(*const T) -> R) -> R {
-        access(self.0.get().cast_const())
-    }
-
-    /// Passes a pointer for exclusive access to `access`, which keeps the aliasing rules.
-    #[inline]
-    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
-        access(self.0.get())
-    }
-}
-
-#[cfg(loom)]
-pub(crate) use loom::cell::UnsafeCell;
+pub(crate) use modelled::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 /// `parking_lot`'s interface over loom's locks.
 #[cfg(loom)]
@@ -62,6 +35,10 @@ mod modelled {
 
     pub(crate) struct Condvar(loom::sync::Condvar);
 
+    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+    pub(crate) use loom::sync::{RwLockReadGuard, RwLockWriteGuard};
+
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self(loom::sync::Mutex::new(value))
@@ -70,10 +47,6 @@ mod modelled {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             let guard = self.0.lock();
             MutexGuard(Some(guard.unwrap_or_else(|poisoned| poisoned.into_inner())))
-        }
-
-        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
         }
     }
 
@@ -107,6 +80,34 @@ mod modelled {
         }
     }
 
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::RwLock::new(value))
+        }
+
+        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+            self.0
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+
+        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+            self.0
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+
+        pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+            self.0.try_write().ok()
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0
+                .get_mut()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+
     impl Condvar {
         pub(crate) fn new() -> Self {
             Self(loom::sync::Condvar::new())
@@ -123,10 +124,6 @@ mod modelled {
 
         pub(crate) fn notify_one(&self) {
             self.0.notify_one();
-        }
-
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
         }
     }
 

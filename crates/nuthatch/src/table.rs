@@ -30,8 +30,8 @@
 use crate::policy::EntryId;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Entries of a group.
-const WIDTH: usize = 12;
+/// Entries of a group. Models need few, for each costs them steps.
+const WIDTH: usize = if cfg!(loom) { 2 } else { 12 };
 /// In place of an id: nothing lives here.
 const GONE: u32 = u32::MAX;
 /// In place of an id: this table has been superseded.
@@ -48,6 +48,10 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct Table {
     groups: Box<[Group]>,
+    /// Read by every search and written by the drop, so that loom reports a search in a table that
+    /// is freed meanwhile.
+    #[cfg(loom)]
+    alive: crate::sync::UnsafeCell<bool>,
 }
 
 /// A place in a table: where an id stands.
@@ -185,16 +189,20 @@ impl Table {
     /// A table that holds `entries` entries at its highest load. O(1) time where the system hands
     /// out zeroed pages lazily.
     pub(crate) fn new(entries: usize) -> Self {
+        Self::with_groups(Self::groups_for(entries))
+    }
+
+    fn with_groups(groups: usize) -> Self {
         Self {
-            groups: zeroed_groups(Self::groups_for(entries)),
+            groups: zeroed_groups(groups),
+            #[cfg(loom)]
+            alive: crate::sync::UnsafeCell::new(true),
         }
     }
 
     /// An empty table of the same size.
     pub(crate) fn emptied(&self) -> Self {
-        Self {
-            groups: zeroed_groups(self.groups.len()),
-        }
+        Self::with_groups(self.groups.len())
     }
 
     /// Five places of six in use at `entries` entries: beyond that, probes grow long.
@@ -251,6 +259,8 @@ impl Table {
         hash: u64,
         mut check: impl FnMut(EntryId, &AtomicU32) -> Option<Check<T>>,
     ) -> Found<T> {
+        #[cfg(loom)]
+        self.assert_alive();
         let tag = tag(hash);
         let mut group = self.home(hash);
         for _ in 0..self.groups.len() {
@@ -363,8 +373,8 @@ impl Table {
     }
 
     /// Unlinks an entry whose key no longer hashes as it did when it was inserted (a fault of the
-    /// key's `Hash`). O(table). The counts of who moved on keep one entry too many, which costs probes,
-    /// never answers.
+    /// key's `Hash`). O(table). The counts of who moved on keep one entry too many, which costs
+    /// probes, never answers.
     pub(crate) fn remove_lost(&self, id: EntryId) {
         for g in &self.groups {
             for position in 0..WIDTH as u8 {
@@ -441,6 +451,24 @@ impl Table {
 #[cfg(not(loom))]
 fn zeroed_groups(len: usize) -> Box<[Group]> {
     crate::slab::zeroed_slice(len)
+}
+
+#[cfg(loom)]
+#[expect(unsafe_code, reason = "loom's cells give raw pointers")]
+impl Table {
+    fn assert_alive(&self) {
+        // SAFETY: only the drop writes, and loom reports it if it is not ordered with this.
+        assert!(self.alive.with(|alive| unsafe { *alive }));
+    }
+}
+
+#[cfg(loom)]
+#[expect(unsafe_code, reason = "loom's cells give raw pointers")]
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: the owner's access is exclusive.
+        self.alive.with_mut(|alive| unsafe { *alive = false });
+    }
 }
 
 #[cfg(loom)]
@@ -530,3 +558,6 @@ mod tests {
         assert_eq!(linked, (0..50).filter(|&id| id != 33).collect::<Vec<_>>());
     }
 }
+
+#[cfg(all(test, loom))]
+mod model;
