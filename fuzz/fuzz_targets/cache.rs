@@ -206,9 +206,11 @@ impl Run {
                 assert!(self.model.is_empty(), "never heard of: {:?}", self.model);
             }
             Step::Resize { capacity } => {
-                self.cache
-                    .resize(u64::from(capacity) + 1)
-                    .expect("not zero");
+                // What is pinned stays, so no bound below it could hold.
+                let pinned = self.model.values().filter(|known| known.pinned);
+                let pinned: u64 = pinned.map(|known| self.weight(known.value)).sum();
+                let capacity = (u64::from(capacity) + 1).max(pinned);
+                self.cache.resize(capacity).expect("not zero");
                 self.hear(true);
             }
             Step::Advance { by_ms } => {

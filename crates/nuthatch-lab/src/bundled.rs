@@ -6,10 +6,20 @@
 use crate::trace::{Trace, TraceError, read_ctr};
 
 /// Name and content of each.
-const FILES: &[(&str, &[u8])] = &[(
-    "sqlite-pages",
-    include_bytes!("../traces/sqlite-pages.ctr.zst"),
-)];
+const FILES: &[(&str, &[u8])] = &[
+    (
+        "build-files",
+        include_bytes!("../traces/build-files.ctr.zst"),
+    ),
+    (
+        "source-names",
+        include_bytes!("../traces/source-names.ctr.zst"),
+    ),
+    (
+        "sqlite-pages",
+        include_bytes!("../traces/sqlite-pages.ctr.zst"),
+    ),
+];
 
 /// Reads all of them.
 pub fn traces() -> Result<Vec<Trace>, TraceError> {
