@@ -10,35 +10,9 @@
 
 mod classic_lockfree;
 mod classic_rwlock;
-#[cfg(feature = "peers")]
-mod dashmap;
-#[cfg(feature = "peers")]
-mod foyer;
-#[cfg(feature = "peers")]
-mod mini_moka;
-#[cfg(feature = "peers")]
-mod moka;
-#[cfg(feature = "peers")]
-mod mutex_lru;
-#[cfg(feature = "peers")]
-mod neocache;
 mod nuthatch;
 #[cfg(feature = "peers")]
-mod papaya;
-#[cfg(feature = "peers")]
-mod quick_cache;
-#[cfg(feature = "peers")]
-mod rwlock_hashmap;
-#[cfg(feature = "peers")]
-mod scc_hashcache;
-#[cfg(feature = "peers")]
-mod scc_hashmap;
-#[cfg(feature = "peers")]
-mod sieve_cache;
-#[cfg(feature = "peers")]
-mod stretto;
-#[cfg(feature = "peers")]
-mod tinyufo;
+mod peers;
 
 use ::nuthatch::policy::PolicyError;
 use ::nuthatch::{Engine, Policy};
@@ -103,8 +77,8 @@ pub trait Visitor<K: Key, V: Value> {
     /// What the measurement gives.
     type Output;
 
-    /// Measures caches made by `build`, each empty.
-    fn visit<C: BenchCache<K, V>>(self, build: impl Fn() -> C) -> Self::Output;
+    /// Measures the cache, empty, that `build` makes.
+    fn visit<C: BenchCache<K, V>>(self, build: impl FnOnce() -> C) -> Self::Output;
 }
 
 /// What kind of cache it is.
@@ -171,19 +145,6 @@ impl CacheInfo {
             designs,
         }
     }
-
-    #[cfg(feature = "peers")]
-    const fn hashed_by(self, hasher: &'static str) -> Self {
-        Self { hasher, ..self }
-    }
-
-    #[cfg(feature = "peers")]
-    const fn with_own_threads(self) -> Self {
-        Self {
-            own_threads: true,
-            ..self
-        }
-    }
 }
 
 /// Which type stands behind a name.
@@ -193,33 +154,7 @@ enum Design {
     ClassicRwLock(Victims),
     ClassicLockFree(Victims),
     #[cfg(feature = "peers")]
-    Dashmap,
-    #[cfg(feature = "peers")]
-    Foyer(foyer::Eviction),
-    #[cfg(feature = "peers")]
-    MiniMoka,
-    #[cfg(feature = "peers")]
-    Moka,
-    #[cfg(feature = "peers")]
-    MutexLru(mutex_lru::Shards),
-    #[cfg(feature = "peers")]
-    Neocache,
-    #[cfg(feature = "peers")]
-    Papaya,
-    #[cfg(feature = "peers")]
-    QuickCache,
-    #[cfg(feature = "peers")]
-    RwLockHashMap,
-    #[cfg(feature = "peers")]
-    SccHashCache,
-    #[cfg(feature = "peers")]
-    SccHashMap,
-    #[cfg(feature = "peers")]
-    SieveCache,
-    #[cfg(feature = "peers")]
-    Stretto,
-    #[cfg(feature = "peers")]
-    TinyUfo,
+    Peer(peers::Peer),
 }
 
 /// How many entries a classic design evicts when it is full.
@@ -241,18 +176,8 @@ impl Victims {
     }
 }
 
-/// The variants of both classic designs.
-macro_rules! classic {
-    ($design:ident) => {
-        &[
-            ("", Design::$design(Victims::One)),
-            ("batch", Design::$design(Victims::Tenth)),
-        ]
-    };
-}
-
-/// All caches of this build, in the order of listings.
-pub const ROSTER: &[CacheInfo] = &[
+/// Ours and the classic designs, which every build has.
+const OWN: &[CacheInfo] = &[
     CacheInfo::new(
         "nuthatch-lockfree",
         Family::Ours,
@@ -268,122 +193,39 @@ pub const ROSTER: &[CacheInfo] = &[
     CacheInfo::new(
         "classic-rwlock",
         Family::Classic,
-        classic!(ClassicRwLock),
+        &[
+            ("", Design::ClassicRwLock(Victims::One)),
+            ("batch", Design::ClassicRwLock(Victims::Tenth)),
+        ],
         "one RwLock<HashMap>; LRU by sorting access times; a sweep each minute",
     ),
     CacheInfo::new(
         "classic-lockfree",
         Family::Classic,
-        classic!(ClassicLockFree),
+        &[
+            ("", Design::ClassicLockFree(Victims::One)),
+            ("batch", Design::ClassicLockFree(Victims::Tenth)),
+        ],
         "a lock-free map (papaya) of wrapped entries; each eviction copies it to find the victim",
     ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "moka",
-        Family::Peer,
-        &[("", Design::Moka)],
-        "W-TinyLFU behind read and write logs",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "quick_cache",
-        Family::Peer,
-        &[("", Design::QuickCache)],
-        "sharded RwLock, Clock-PRO with ghosts",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "neocache",
-        Family::Peer,
-        &[("", Design::Neocache)],
-        "sharded RwLock, S3-FIFO; reads hold the shard's lock",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "foyer",
-        Family::Peer,
-        &[
-            ("", Design::Foyer(foyer::Eviction::Default)),
-            ("s3_fifo", Design::Foyer(foyer::Eviction::S3Fifo)),
-        ],
-        "sharded RwLock, segmented LRU by default; reads return counted handles",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "mini_moka",
-        Family::Peer,
-        &[("", Design::MiniMoka)],
-        "moka's smaller sibling on a DashMap",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "tinyufo",
-        Family::Peer,
-        &[("", Design::TinyUfo)],
-        "lock-free map and queues, S3-FIFO with TinyLFU; keeps 64-bit hashes for keys",
-    )
-    .hashed_by("ahash (fixed)"),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "stretto",
-        Family::Peer,
-        &[("", Design::Stretto)],
-        "Ristretto's design: sampled LFU; a thread of its own inserts; may drop writes",
-    )
-    .with_own_threads(),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "scc_hashcache",
-        Family::Peer,
-        &[("", Design::SccHashCache)],
-        "32-way associative buckets, each with a lock and an LRU of its own",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "sieve_cache",
-        Family::Peer,
-        &[("", Design::SieveCache)],
-        "sharded Mutex, SIEVE",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "mutex_lru",
-        Family::Peer,
-        &[
-            ("", Design::MutexLru(mutex_lru::Shards::One)),
-            ("sharded", Design::MutexLru(mutex_lru::Shards::SixtyFour)),
-        ],
-        "Mutex<lru::LruCache>, alone or in 64 shards",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "scc_hashmap",
-        Family::Map,
-        &[("", Design::SccHashMap)],
-        "bucket-locked map",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "papaya",
-        Family::Map,
-        &[("", Design::Papaya)],
-        "lock-free map",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "dashmap",
-        Family::Map,
-        &[("", Design::Dashmap)],
-        "sharded RwLock map",
-    ),
-    #[cfg(feature = "peers")]
-    CacheInfo::new(
-        "rwlock_hashmap",
-        Family::Map,
-        &[("", Design::RwLockHashMap)],
-        "one RwLock<HashMap>",
-    ),
 ];
+
+/// All caches of this build, in the order of listings.
+pub fn roster() -> impl Iterator<Item = &'static CacheInfo> + Clone {
+    #[cfg(feature = "peers")]
+    let peers = peers::ROSTER;
+    #[cfg(not(feature = "peers"))]
+    let peers: &[CacheInfo] = &[];
+    OWN.iter().chain(peers)
+}
+
+/// All caches of this build with their summaries, as help shows them.
+pub fn listing() -> String {
+    let width = roster().map(|info| info.name.len()).max().unwrap_or(0);
+    let lines = roster().map(|info| format!("  {:<width$}  {}", info.name, info.summary));
+    let lines: Vec<_> = lines.collect();
+    format!("Caches:\n{}", lines.join("\n"))
+}
 
 /// A cache by name, perhaps with a variant: what stands between the commas of `--caches`.
 #[derive(Clone, Debug)]
@@ -423,39 +265,7 @@ impl CacheSpec {
                 measurement.visit(|| ClassicLockFree::new(capacity, victims))
             }
             #[cfg(feature = "peers")]
-            Design::Dashmap => measurement.visit(|| dashmap::Dashmap::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::Foyer(eviction) => measurement.visit(|| foyer::Foyer::new(capacity, eviction)),
-            #[cfg(feature = "peers")]
-            Design::MiniMoka => measurement.visit(|| mini_moka::MiniMoka::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::Moka => measurement.visit(|| moka::Moka::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::MutexLru(shards) => {
-                measurement.visit(|| mutex_lru::MutexLru::new(capacity, shards))
-            }
-            #[cfg(feature = "peers")]
-            Design::Neocache => measurement.visit(|| neocache::Neocache::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::Papaya => measurement.visit(|| papaya::Papaya::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::QuickCache => measurement.visit(|| quick_cache::QuickCache::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::RwLockHashMap => {
-                measurement.visit(|| rwlock_hashmap::RwLockHashMap::new(capacity))
-            }
-            #[cfg(feature = "peers")]
-            Design::SccHashCache => {
-                measurement.visit(|| scc_hashcache::SccHashCache::new(capacity))
-            }
-            #[cfg(feature = "peers")]
-            Design::SccHashMap => measurement.visit(|| scc_hashmap::SccHashMap::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::SieveCache => measurement.visit(|| sieve_cache::SieveCache::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::Stretto => measurement.visit(|| stretto::Stretto::new(capacity)),
-            #[cfg(feature = "peers")]
-            Design::TinyUfo => measurement.visit(|| tinyufo::TinyUfo::new(capacity)),
+            Design::Peer(peer) => peer.visit(capacity, measurement),
         }
     }
 }
@@ -484,7 +294,7 @@ pub struct CacheList(Vec<CacheSpec>);
 impl CacheList {
     /// Every cache of this build by its name alone.
     pub fn all() -> Self {
-        Self(ROSTER.iter().map(CacheSpec::plain).collect())
+        Self(roster().map(CacheSpec::plain).collect())
     }
 
     /// Only those that keep a bound.
@@ -505,7 +315,7 @@ impl CacheList {
             "maps" => Family::Map,
             _ => return None,
         };
-        let members = ROSTER.iter().filter(|info| info.family == family);
+        let members = roster().filter(|info| info.family == family);
         Some(Self(members.map(CacheSpec::plain).collect()))
     }
 }
@@ -575,13 +385,12 @@ pub enum CacheError {
 }
 
 fn names() -> String {
-    let names: Vec<_> = ROSTER.iter().map(|info| info.name).collect();
+    let names: Vec<_> = roster().map(|info| info.name).collect();
     names.join(", ")
 }
 
 fn variants(cache: &str) -> String {
-    let named: Vec<_> = ROSTER
-        .iter()
+    let named: Vec<_> = roster()
         .filter(|info| info.name == cache)
         .flat_map(|info| info.designs)
         .filter(|(variant, _)| !variant.is_empty())
@@ -599,8 +408,7 @@ impl FromStr for CacheSpec {
 
     fn from_str(text: &str) -> Result<Self, CacheError> {
         let (name, variant) = text.split_once(':').unwrap_or((text, ""));
-        let info = ROSTER
-            .iter()
+        let info = roster()
             .find(|info| info.name == name)
             .ok_or_else(|| CacheError::Unknown {
                 name: name.to_owned(),
@@ -618,12 +426,12 @@ impl FromStr for CacheSpec {
 mod tests {
     use super::*;
     use crate::keys::{Integers, KeyKind, Strings};
+    use std::collections::HashSet;
 
     /// All caches with all their variants, ours also with a policy that hears of every hit.
     fn every_design() -> Vec<CacheSpec> {
         let ordered = ["nuthatch-lockfree:lru", "nuthatch-locked:lru"];
-        ROSTER
-            .iter()
+        roster()
             .flat_map(|info| {
                 info.designs.iter().map(move |(variant, _)| {
                     let text = format!("{}:{variant}", info.name);
@@ -642,7 +450,7 @@ mod tests {
     impl<R: KeyKind<Value: PartialEq + Debug>> Visitor<R::Key, R::Value> for (Store, R) {
         type Output = u64;
 
-        fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> u64 {
+        fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl FnOnce() -> C) -> u64 {
             let cache = build();
             for id in 0..self.0.keys {
                 cache.insert(R::key(id), R::value(id));
@@ -724,7 +532,7 @@ mod tests {
     impl Visitor<u64, u64> for Replace {
         type Output = Option<u64>;
 
-        fn visit<C: BenchCache<u64, u64>>(self, build: impl Fn() -> C) -> Option<u64> {
+        fn visit<C: BenchCache<u64, u64>>(self, build: impl FnOnce() -> C) -> Option<u64> {
             let cache = build();
             for value in [1, 2] {
                 cache.insert(7, value);
@@ -746,7 +554,7 @@ mod tests {
     impl Visitor<String, u64> for ReadThrough {
         type Output = ();
 
-        fn visit<C: BenchCache<String, u64>>(self, build: impl Fn() -> C) {
+        fn visit<C: BenchCache<String, u64>>(self, build: impl FnOnce() -> C) {
             let cache = build();
             let key = String::from("key");
             assert!(!cache.read_through(&key, || 5));
@@ -791,14 +599,13 @@ mod tests {
             names,
             ["classic-lockfree", "classic-rwlock", "classic-rwlock:batch"]
         );
-        assert_eq!("all".parse::<CacheList>().unwrap().len(), ROSTER.len());
+        assert_eq!("all".parse::<CacheList>().unwrap().len(), roster().count());
         assert!("classic,".parse::<CacheList>().is_err());
     }
 
     #[test]
     fn names_are_unique() {
-        for (number, info) in ROSTER.iter().enumerate() {
-            assert!(ROSTER[..number].iter().all(|other| other.name != info.name));
-        }
+        let names: HashSet<_> = roster().map(|info| info.name).collect();
+        assert_eq!(names.len(), roster().count());
     }
 }

@@ -336,7 +336,7 @@ mod tests {
     impl<R: KeyKind> Visitor<R::Key, R::Value> for Run<'_, R> {
         type Output = (Outcome, Option<usize>);
 
-        fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> Self::Output {
+        fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl FnOnce() -> C) -> Self::Output {
             let cache = build();
             fill(&cache, self.plan);
             let duration = Duration::from_millis(1);

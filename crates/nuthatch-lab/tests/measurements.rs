@@ -221,7 +221,7 @@ fn documented_caches() -> Vec<Vec<String>> {
 #[cfg(feature = "peers")]
 #[test]
 fn the_page_on_benchmarks_names_every_cache_with_its_hasher_and_version() {
-    use nuthatch_lab::caches::ROSTER;
+    use nuthatch_lab::caches::roster;
     let lock: toml::Table = toml::from_str(include_str!("../../../Cargo.lock")).unwrap();
     let locked = |name: &str, version: &str| {
         let mut packages = lock["package"].as_array().unwrap().iter();
@@ -230,8 +230,8 @@ fn the_page_on_benchmarks_names_every_cache_with_its_hasher_and_version() {
         })
     };
     let documented = documented_caches();
-    assert_eq!(documented.len(), ROSTER.len());
-    for (cells, info) in documented.iter().zip(ROSTER) {
+    assert_eq!(documented.len(), roster().count());
+    for (cells, info) in documented.iter().zip(roster()) {
         assert_eq!(cells[0], info.name);
         assert_eq!(cells[2], info.hasher, "{}", info.name);
         if let Some((package, version)) = cells[1].split_once(' ')

@@ -5,7 +5,7 @@
 //! design that evicts in batches pays for a whole one, unless that takes ten times as long as asked.
 
 use super::{Spread, present};
-use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor};
+use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::heap::{Allocations, HeapError, HeapMeter};
 use nuthatch_lab::keys::{Integers, KeyKind};
 use nuthatch_lab::output::{Align, Table};
@@ -24,6 +24,7 @@ const PATIENCE: u32 = 10;
 const LONGEST_BATCH: u64 = 1024;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = listing())]
 pub(crate) struct Arguments {
     /// Caches with commas between them, or all, ours, classic, peers, maps [default: all that keep a
     /// bound]
@@ -149,7 +150,7 @@ struct Cost {
 impl Visitor<u64, u64> for Pressure<'_> {
     type Output = Cost;
 
-    fn visit<C: BenchCache<u64, u64>>(self, build: impl Fn() -> C) -> Cost {
+    fn visit<C: BenchCache<u64, u64>>(self, build: impl FnOnce() -> C) -> Cost {
         let cache = build();
         let mut ids = 0..;
         let mut insert = |count: u64| {

@@ -8,7 +8,7 @@
 use super::present;
 use anyhow::{Context, bail};
 use nuthatch_lab::bundled;
-use nuthatch_lab::caches::{BenchCache, CacheList, Family, Visitor};
+use nuthatch_lab::caches::{BenchCache, CacheList, Family, Visitor, listing};
 use nuthatch_lab::keys::{Integers, KeyKind};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
@@ -26,6 +26,7 @@ const TAKEN: usize = 32;
 const QUICK_SIZES: &[&str] = &["1%", "10%"];
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = listing())]
 pub(crate) struct Arguments {
     /// Caches with commas between them, or ours, classic, peers. A classic design that evicts one
     /// entry at a time takes hours on a long trace: name it with :batch
@@ -148,7 +149,7 @@ struct Replay<'a> {
 impl Visitor<u64, u64> for Replay<'_> {
     type Output = u64;
 
-    fn visit<C: BenchCache<u64, u64>>(self, build: impl Fn() -> C) -> u64 {
+    fn visit<C: BenchCache<u64, u64>>(self, build: impl FnOnce() -> C) -> u64 {
         let cache = build();
         let next = AtomicUsize::new(0);
         let work = || {

@@ -6,7 +6,7 @@
 
 use super::present;
 use anyhow::{Context, bail};
-use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor};
+use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::heap::{HeapError, HeapMeter, resident_bytes};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
@@ -28,6 +28,7 @@ const SETTLED_BATCH: u64 = 256;
 const QUICK_CHURN_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = listing())]
 pub(crate) struct Arguments {
     /// Caches with commas between them, or all, ours, classic, peers, maps
     #[arg(long, default_value = "all")]
@@ -172,7 +173,7 @@ struct Life<'a, R> {
 impl<R: KeyKind> Visitor<R::Key, R::Value> for Life<'_, R> {
     type Output = Result<Vec<Row>, HeapError>;
 
-    fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> Self::Output {
+    fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl FnOnce() -> C) -> Self::Output {
         let start_bytes = resident_bytes();
         let row = |phase, resident: u64, heap_bytes: i64| Row {
             cache: self.cache.to_string(),

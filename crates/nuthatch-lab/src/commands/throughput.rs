@@ -8,7 +8,7 @@
 use super::{Spread, present};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor};
+use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::closed_loop::{self, Outcome, TooManyThreads};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
@@ -36,6 +36,7 @@ const LONGEST_QUICK_RUN: Duration = Duration::from_millis(200);
 const SHORTEST_RUN: Duration = Duration::from_millis(5);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = listing())]
 pub(crate) struct Arguments {
     /// Caches with commas between them, or all, ours, classic, peers, maps
     #[arg(long, default_value = "all")]
@@ -243,7 +244,7 @@ struct Run<'a, R: KeyKind> {
 impl<R: KeyKind> Visitor<R::Key, R::Value> for Run<'_, R> {
     type Output = Result<Outcome, TooManyThreads>;
 
-    fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl Fn() -> C) -> Self::Output {
+    fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl FnOnce() -> C) -> Self::Output {
         let cache = build();
         closed_loop::fill(&cache, self.plan);
         let warm_up = self.duration.mul_f64(WARM_UP);

@@ -1,7 +1,7 @@
 //! lru's `LruCache` behind the standard library's `Mutex`: `get` and `put`, and
 //! `get_or_insert_ref` to read through under one lock.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use lru::LruCache;
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Over how many locks the keys are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shards {
+pub(in crate::caches) enum Shards {
     /// The cache as most programs have it.
     One,
     /// As many as caches that shard have by default on a large machine.

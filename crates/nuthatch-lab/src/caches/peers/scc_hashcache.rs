@@ -1,7 +1,7 @@
 //! scc's HashCache: `get_sync`, which counts as use (`read_sync` does not), and the entry API to
 //! insert, to replace and to read through.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use scc::HashCache;
 use scc::hash_cache::Entry;
 

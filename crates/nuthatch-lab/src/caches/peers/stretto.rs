@@ -1,7 +1,7 @@
 //! stretto: `get` and `insert` with cost 1. A thread of its own applies insertions, some time
 //! after the call returned, and drops some under load.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;

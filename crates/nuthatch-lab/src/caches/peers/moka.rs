@@ -1,6 +1,6 @@
 //! moka: `get`, `insert`, and `get_with_by_ref` to read through.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use moka::sync::Cache;
 
 pub(super) struct Moka<K, V>(Cache<K, V, Hasher>);

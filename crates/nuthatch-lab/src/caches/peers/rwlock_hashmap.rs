@@ -1,6 +1,6 @@
 //! The standard library's map behind its `RwLock`. No bound.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 

@@ -1,6 +1,6 @@
 //! papaya's HashMap: `get` and `insert` through a guard pinned for each operation. No bound.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 
 pub(super) struct Papaya<K, V>(papaya::HashMap<K, V, Hasher>);
 

@@ -1,6 +1,6 @@
 //! mini-moka: `get` and `insert`; it has no call to read through.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use mini_moka::sync::{Cache, ConcurrentCacheExt};
 
 pub(super) struct MiniMoka<K, V>(Cache<K, V, Hasher>);

@@ -1,7 +1,7 @@
 //! neocache: `get`, whose guard holds the shard's read lock, and `insert`; its `entry` takes the
 //! write lock even for hits, so it is not the way to read through.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use neocache::NeoCache;
 
 pub(super) struct Neocache<K: Key, V>(NeoCache<K, V, Hasher>);

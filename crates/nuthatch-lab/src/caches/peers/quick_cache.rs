@@ -1,6 +1,6 @@
 //! quick_cache: `get` and `insert`, and the guard of `get_value_or_guard` to read through.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
 

@@ -1,6 +1,6 @@
 //! sieve-cache in its default 16 shards: `get` and `insert`.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use sieve_cache::ShardedSieveCache;
 
 pub(super) struct SieveCache<K: Key, V: Value>(ShardedSieveCache<K, V, Hasher>);

@@ -1,12 +1,12 @@
 //! foyer's in-memory cache: `get` and `insert`, which return counted handles; its call to read
 //! through is asynchronous.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
 
 /// Which of foyer's policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Eviction {
+pub(in crate::caches) enum Eviction {
     /// The one that foyer takes if not told otherwise.
     Default,
     /// S3-FIFO.

@@ -1,6 +1,6 @@
 //! DashMap: `get`, whose guard holds the shard's read lock, and `insert`. No bound.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 use dashmap::DashMap;
 
 pub(super) struct Dashmap<K: Key, V>(DashMap<K, V, Hasher>);

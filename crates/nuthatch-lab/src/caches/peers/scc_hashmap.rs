@@ -1,6 +1,6 @@
 //! scc's HashMap: `read_sync` and `upsert_sync`. No bound.
 
-use super::{BenchCache, Hasher, Key, Value};
+use crate::caches::{BenchCache, Hasher, Key, Value};
 
 pub(super) struct SccHashMap<K: Key, V: Value>(scc::HashMap<K, V, Hasher>);
 

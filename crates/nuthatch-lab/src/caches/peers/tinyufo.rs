@@ -1,6 +1,6 @@
 //! TinyUFO: `get` and `put` with weight 1. It does not say how many entries it holds.
 
-use super::{BenchCache, Key, Value};
+use crate::caches::{BenchCache, Key, Value};
 
 pub(super) struct TinyUfo<K, V>(tinyufo::TinyUfo<K, V>);
 
