@@ -146,6 +146,21 @@ fn model_a_key_removed_and_its_slot_reused_during_reads() {
 }
 
 #[test]
+fn model_a_key_that_leaves_comes_back_in_its_place_during_reads() {
+    check(|| {
+        let shard = shard();
+        write(&shard, |exclusive| put(exclusive, 7, 1));
+        let reader = spawn(&shard, |shard| read(shard, 7));
+        write(&shard, |exclusive| {
+            remove(exclusive, 7);
+            put(exclusive, 7, 2);
+        });
+        let seen = reader.join().expect("no panic");
+        assert!(seen.is_none_or(|value| value == 1 || value == 2));
+    });
+}
+
+#[test]
 fn model_a_guard_outlives_its_entry() {
     check(|| {
         let shard = shard();
