@@ -181,6 +181,10 @@ fn mistakes_get_an_answer_that_helps() {
         (&["throughput", "--keys=u32"], "u64"),
         (&["throughput", "--threads=0"], "0"),
         (&["throughput", "--key-space=-1"], "0.001 to 1000"),
+        (
+            &["throughput", "--capacity=100000000", "--key-space=11"],
+            "1100000000 keys",
+        ),
         (&["memory", "--entries=0"], "0"),
         (&["memory", "--caches="], "nuthatch-lockfree"),
         (&["evict", "--capacity=many"], "many"),

@@ -6,6 +6,7 @@
 //! cache's rounds lie apart tells how far they can be trusted.
 
 use super::{Spread, present};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
@@ -32,6 +33,8 @@ const QUICK_WORKLOADS: [Workload; 4] = [
     Workload::Evict,
     Workload::CacheAside,
 ];
+/// Every key's number and popularity is kept in memory.
+const MOST_KEYS: f64 = 1e9;
 const LONGEST_QUICK_RUN: Duration = Duration::from_millis(200);
 const SHORTEST_RUN: Duration = Duration::from_millis(5);
 
@@ -99,7 +102,12 @@ pub(crate) struct Row {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let rows = measure(&Settings::new(arguments))?;
+    let settings = Settings::new(arguments);
+    let keys = f64::from(settings.shape.capacity) * settings.shape.key_space;
+    if keys > MOST_KEYS {
+        bail!("--capacity times --key-space is {keys} keys, and {MOST_KEYS} are the most");
+    }
+    let rows = measure(&settings)?;
     present(&table(&rows), &rows, arguments.json.as_deref())
 }
 
