@@ -4,8 +4,7 @@
 //! size_objects, size_bytes, miss_ratio, byte_miss_ratio, source`. [`YARDSTICKS`] says which of
 //! its policies are ours, and how far apart we may be. Where both follow the same definition that
 //! is nothing at all; where they knowingly do not, a [`Difference`] says what it is, and its cells
-//! are reported but cannot fail. Models of the publisher's definitions, differences included, take
-//! the same steps as the publisher's code, so the differences named here are all there are.
+//! are reported but cannot fail.
 
 use crate::simulate::{Bound, Tally};
 use crate::subject::{REFERENCE, Subject};
@@ -215,7 +214,7 @@ pub const YARDSTICKS: &[Yardstick] = &[
     Yardstick::exact("Clock2Q+", "clock2q_plus").but(&[TINY_SMALL_QUEUE, LARGE_OBJECTS]),
     Yardstick::approximate("2Q", "two_q").but(&[LARGE_OBJECTS]),
     Yardstick::approximate("ARC", "arc").but(&[TARGET_STEP]),
-    Yardstick::close("LIRS", "lirs").but(&[LARGE_OBJECTS]),
+    Yardstick::close("LIRS", "lirs").but(&[COLD_SHARE]),
     Yardstick::exact("GDSF", "gdsf_rejecting"),
     Yardstick::close("GDSF", "gdsf").but(&[ADMISSION]),
     Yardstick::close("W-TinyLFU-1%", "w_tiny_lfu:0.01").but(&[COUNTING]),
@@ -262,8 +261,14 @@ const TINY_SMALL_QUEUE: Difference = Difference {
 
 const LARGE_OBJECTS: Difference = Difference {
     place: Place::Bytes,
-    reason: "By bytes libCacheSim turns away what is larger than the queue for newcomers (or, in \
-             LIRS, than its share of 1 %); ours admits all that fits the cache.",
+    reason: "By bytes libCacheSim turns away what is larger than the queue for newcomers; ours \
+             admits all that fits the cache.",
+};
+
+const COLD_SHARE: Difference = Difference {
+    place: Place::Bytes,
+    reason: "By bytes libCacheSim's LIRS turns away what is larger than the cold share of 1 %, and \
+             evicts a hot object that would turn cold and is; ours holds them.",
 };
 
 const TARGET_STEP: Difference = Difference {

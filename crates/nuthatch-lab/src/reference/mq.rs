@@ -56,7 +56,6 @@ impl Mq {
             },
         );
         self.queues[queue].push_back(key, weight);
-        self.sink(time);
     }
 
     /// Moves the front of each queue down if it has expired.
@@ -69,7 +68,7 @@ impl Mq {
                 .entries
                 .get_mut(&key)
                 .expect("a queued key has an entry");
-            if entry.expires <= time {
+            if entry.expires < time {
                 *entry = Entry {
                     uses: entry.uses,
                     queue: upper - 1,
@@ -84,6 +83,7 @@ impl Mq {
 
 impl ReferencePolicy for Mq {
     fn hit(&mut self, access: &Access) {
+        self.sink(access.time);
         let entry = self.entries[&access.key];
         let weight = self.queues[entry.queue].remove(access.key);
         let weight = weight.expect("an entry knows its queue");
@@ -91,6 +91,7 @@ impl ReferencePolicy for Mq {
     }
 
     fn miss(&mut self, access: &Access) {
+        self.sink(access.time);
         self.ghosts.remove(access.key);
         self.uses_before = self.ghost_uses.remove(&access.key).unwrap_or(0);
     }
