@@ -1,6 +1,7 @@
 //! The builder of a cache: the only place where options exist, and where they are checked.
 
 use crate::DefaultHashBuilder;
+use crate::bound::Bound;
 use crate::cache::{AnyStore, Cache};
 use crate::clock::Clock;
 use crate::engine::{Engine, LockFree, Locked};
@@ -321,7 +322,8 @@ where
             jitter,
             self.refresh_after.is_some(),
         );
-        let share = capacity.div_ceil(shards as u64);
+        let bound = Bound::new(capacity, shards);
+        let share = bound.share(0);
         let weighed = self.weigher.is_some();
         let expected = if weighed {
             EXPECTED_WEIGHED
@@ -335,7 +337,8 @@ where
         let sampler = policies[0].sampler();
         let shards = policies
             .drain(..)
-            .map(|policy| {
+            .enumerate()
+            .map(|(shard, policy)| {
                 Shard::new(ShardSetup {
                     policy,
                     expected,
@@ -344,13 +347,13 @@ where
                         limits: expiration.moves_on_read(),
                         written: self.refresh_after.is_some(),
                     },
-                    share,
+                    share: bound.share(shard),
                 })
             })
             .collect();
         Ok(Store::new(Parts {
             shards,
-            capacity,
+            bound,
             hit_mode,
             sampler,
             hasher: self.hasher,

@@ -236,7 +236,7 @@ pub trait EvictionPolicy: Send + Sync + Debug {
     /// Ids below `slots` may be used from now on.
     fn reserve(&mut self, slots: usize);
 
-    /// The bound of the whole cache changed; `capacity` is this shard's share of it, in units of
+    /// The bound of the whole cache: told before the first entry, and when it changes. `capacity` is this shard's share of it, in units of
     /// weight. Shards borrow from each other, so the shard may hold somewhat more or less.
     fn set_capacity(&mut self, capacity: u64);
 

@@ -242,7 +242,8 @@ impl<K, V> EntryFacts for Facts<'_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(setup: ShardSetup) -> Self {
+    pub(crate) fn new(mut setup: ShardSetup) -> Self {
+        setup.policy.set_capacity(setup.share);
         // A shard may hold somewhat more than its share while others hold less, and as many slots
         // again as limbo keeps back.
         let batch = if needs_drop::<Entry<K, V>>() {

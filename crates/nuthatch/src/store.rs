@@ -72,7 +72,7 @@ pub struct Store<K, V, S, const LOCK_FREE: bool> {
 /// What [`Store::new`] is made of.
 pub(crate) struct Parts<K, V, S> {
     pub(crate) shards: Box<[Shard<K, V>]>,
-    pub(crate) capacity: u64,
+    pub(crate) bound: Bound,
     pub(crate) hit_mode: HitMode,
     pub(crate) sampler: Option<Arc<dyn HitSampler>>,
     pub(crate) hasher: S,
@@ -211,7 +211,7 @@ where
             sampler: parts.sampler,
             weigher: parts.weigher,
             listener: parts.listener,
-            bound: Bound::new(parts.capacity, shards),
+            bound: parts.bound,
             shards: parts.shards,
         }
     }
@@ -470,14 +470,38 @@ where
         self.ordered[index].drain(&mut |id| self.ordered_hit_now(exclusive, id));
     }
 
+    /// Takes over the sampler's threshold, which changes as the sampler learns how many entries fit.
+    fn follow_sampler(&self) {
+        if let Some(sampler) = &self.sampler {
+            let threshold = sampler.threshold();
+            if self.sample_below.load(Ordering::Relaxed) != threshold {
+                self.sample_below.store(threshold, Ordering::Relaxed);
+            }
+        }
+    }
+
     #[cold]
     fn sampled_hit(&self, hash: u64, thread: usize) {
-        if self.samples.record(thread, hash)
-            && let Some(sampler) = &self.sampler
-        {
-            let mut batch = Vec::with_capacity(64);
-            self.samples.drain(&mut |hash| batch.push(hash));
-            sampler.hits(&batch);
+        if self.samples.record(thread, hash) {
+            self.deliver_samples();
+        }
+    }
+
+    /// Tells the sampler of the hits that wait.
+    fn deliver_samples(&self) {
+        let Some(sampler) = &self.sampler else { return };
+        let mut batch = [0; 32];
+        let mut len = 0;
+        self.samples.drain(&mut |hash| {
+            batch[len] = hash;
+            len += 1;
+            if len == batch.len() {
+                sampler.hits(&batch);
+                len = 0;
+            }
+        });
+        if len > 0 {
+            sampler.hits(&batch[..len]);
         }
     }
 
@@ -688,6 +712,10 @@ where
             }
             if found.is_none() && !prepared {
                 prepared = true;
+                // A sampled miss is told in its turn, after the hits before it.
+                if (request.hash as u32) < self.sample_below.load(Ordering::Relaxed) {
+                    self.deliver_samples();
+                }
                 exclusive.policy(&hash_key, |policy, _| {
                     policy.prepare(request.hash, request.weight);
                 });
@@ -747,6 +775,7 @@ where
         let entry = request.take_entry();
         let Some((place, old)) = found else {
             exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
+            self.follow_sampler();
             return Insertion::Created;
         };
         let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
@@ -991,10 +1020,7 @@ where
             });
             op.finish(exclusive);
         }
-        if let Some(sampler) = &self.sampler {
-            self.sample_below
-                .store(sampler.threshold(), Ordering::Relaxed);
-        }
+        self.follow_sampler();
         self.evict_excess(&mut op, Room::OfShare);
         // Weight may have moved, meanwhile, into a shard that had its turn. What is in nobody's
         // shard is held by an operation, which gives it up before it links anything.

@@ -100,7 +100,8 @@ impl EvictionPolicy for Adaptive {
         self.capacity = capacity;
         self.queues.set_capacity(capacity);
         if self.weighs {
-            self.steering.set_capacity(capacity * self.shards);
+            self.steering
+                .set_capacity(capacity.saturating_mul(self.shards));
         }
         self.fit();
     }
