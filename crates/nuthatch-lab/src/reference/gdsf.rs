@@ -9,6 +9,10 @@ use super::ranked::{Priority, Ranked};
 use super::{Access, Key, ReferencePolicy};
 use std::collections::HashMap;
 
+/// The worth of one use of a key of weight 1. The scale is libCacheSim's, so that ties are the same
+/// after rounding.
+const WORTH: f64 = 1e6;
+
 /// Greedy-Dual-Size-Frequency.
 #[derive(Debug)]
 pub struct Gdsf {
@@ -35,7 +39,7 @@ impl Gdsf {
 
     fn rank(&mut self, key: Key, inflation: f64) {
         let (uses, weight) = self.worth[&key];
-        let priority = inflation + uses as f64 / weight as f64;
+        let priority = inflation + uses as f64 * WORTH / weight as f64;
         self.ranked.set(key, Priority(priority.max(self.inflation)));
     }
 }
