@@ -8,7 +8,7 @@ mod throughput;
 mod traces;
 
 use anyhow::Context;
-use nuthatch_lab::output::{Table, write_json};
+use nuthatch_lab::output::{Table, show, write_json};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -53,13 +53,12 @@ fn default_threads() -> NonZeroUsize {
 }
 
 /// Gives what a command found: the table, and the rows where they were asked for.
-#[expect(clippy::print_stdout, reason = "the table is the command's result")]
 fn present<R: Serialize>(
     table: &Table,
     rows: &[R],
     json: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
-    print!("{table}");
+    show(table)?;
     if let Some(path) = json {
         write_json(path, rows).with_context(|| path.display().to_string())?;
     }

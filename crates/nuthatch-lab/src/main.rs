@@ -5,6 +5,7 @@ mod commands;
 
 use clap::Parser;
 use std::alloc::System;
+use std::io;
 use std::process::ExitCode;
 
 /// The system's allocator, counting; `nuthatch_lab::heap` says what that costs.
@@ -22,9 +23,16 @@ struct Arguments {
 fn main() -> ExitCode {
     match Arguments::parse().command.run() {
         Ok(code) => code,
+        // As with `| head`: whoever reads the tables has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -91,6 +91,13 @@ fn write_line(
     writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
 }
 
+/// Writes to stdout, at once. Unlike `print!` it returns the error if nobody reads any more.
+pub fn show(text: impl fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    write!(stdout, "{text}")?;
+    stdout.flush()
+}
+
 /// Writes `rows` as one JSON array, an object a line.
 pub fn write_json<R: Serialize>(path: &Path, rows: &[R]) -> io::Result<()> {
     let mut output = BufWriter::new(File::create(path)?);

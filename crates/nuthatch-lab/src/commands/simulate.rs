@@ -6,7 +6,7 @@ use super::default_threads;
 use anyhow::Context;
 use nuthatch_lab::bundled;
 use nuthatch_lab::grid::{Cell, Grid, Standing, is_clairvoyant, standings};
-use nuthatch_lab::output::{Align, Table, write_json};
+use nuthatch_lab::output::{Align, Table, show, write_json};
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::sizes::CacheSize;
 use nuthatch_lab::subject::Subject;
@@ -93,18 +93,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         threads: arguments.threads,
     };
     let cells = if arguments.quick {
-        let traces = bundled::traces()?;
-        traces
-            .iter()
-            .flat_map(|trace| simulate(&grid, trace))
-            .collect()
+        let mut cells = Vec::new();
+        for trace in bundled::traces()? {
+            cells.extend(simulate(&grid, &trace)?);
+        }
+        cells
     } else {
         simulate_files(arguments, &grid)?
     };
     if cells.is_empty() {
         anyhow::bail!("every trace is too small for every size: give larger --sizes");
     }
-    conclude(&cells);
+    show(conclusion(&cells))?;
     if let Some(path) = &arguments.json {
         write_json(path, &cells).with_context(|| path.display().to_string())?;
     }
@@ -148,12 +148,12 @@ fn simulate_files(arguments: &Arguments, grid: &Grid) -> anyhow::Result<Vec<Cell
         let trace = source
             .load(arguments.columns.as_ref())
             .with_context(|| source.to_string())?;
-        cells.extend(simulate(grid, &trace));
+        cells.extend(simulate(grid, &trace)?);
     }
     Ok(cells)
 }
 
-fn simulate(grid: &Grid, trace: &Trace) -> Vec<Cell> {
+fn simulate(grid: &Grid, trace: &Trace) -> anyhow::Result<Vec<Cell>> {
     let left_out = grid.sizes.len() - grid.capacities(trace).len();
     if left_out > 0 {
         eprintln!(
@@ -162,19 +162,12 @@ fn simulate(grid: &Grid, trace: &Trace) -> Vec<Cell> {
         );
     }
     let cells = grid.run(trace);
-    print_trace(trace, grid.bound, &cells);
-    cells
-}
-
-#[expect(clippy::print_stdout, reason = "the table is the command's result")]
-fn print_trace(trace: &Trace, bound: Bound, cells: &[Cell]) {
-    let requests = trace.requests().len();
-    println!(
-        "{}: {requests} requests for {} keys",
-        trace.name(),
-        trace.keys()
-    );
-    println!("{}", trace_table(bound, cells));
+    let (name, requests, keys) = (trace.name(), trace.requests().len(), trace.keys());
+    let table = trace_table(grid.bound, &cells);
+    show(format_args!(
+        "{name}: {requests} requests for {keys} keys\n{table}\n"
+    ))?;
+    Ok(cells)
 }
 
 /// A line for each policy, the best first, and a column for each size.
@@ -226,41 +219,37 @@ fn ratio(cell: &Cell, bound: Bound, cells: &[Cell]) -> String {
     }
 }
 
-/// Says what the tables mean.
-#[expect(
-    clippy::print_stdout,
-    reason = "the conclusion is the command's result"
-)]
-fn conclude(cells: &[Cell]) {
+/// What the tables mean.
+fn conclusion(cells: &[Cell]) -> String {
     let standings = standings(cells);
-    let several_traces = cells.iter().any(|cell| cell.trace != cells[0].trace);
-    if several_traces {
-        println!("All traces");
-        println!("{}", standings_table(&standings));
+    let mut text = String::new();
+    if cells.iter().any(|cell| cell.trace != cells[0].trace) {
+        text += &format!("All traces\n{}\n", standings_table(&standings));
     }
-    println!("Lower is better; * marks the fewest misses of a column.");
+    text += "Lower is better; * marks the fewest misses of a column.\n";
     let mut candidates = standings
         .iter()
         .filter(|each| !is_clairvoyant(&each.policy));
     let Some(best) = candidates.next() else {
-        return;
+        return text;
     };
-    let mean = |policy: &str| {
-        let mut all = standings.iter();
-        all.find(|each| each.policy == policy).map(|each| each.mean)
-    };
-    let mut sentence = format!(
+    text += &format!(
         "{} misses least, {:.1} % on average",
         best.policy,
         100.0 * best.mean
     );
+    let mean = |policy: &str| {
+        let mut all = standings.iter();
+        all.find(|each| each.policy == policy)
+            .map(|each| 100.0 * each.mean)
+    };
     if let Some(lru) = mean("lru").filter(|_| best.policy != "lru") {
-        sentence += &format!("; lru misses {:.1} %", 100.0 * lru);
+        text += &format!("; lru misses {lru:.1} %");
     }
     if let Some(belady) = mean("belady") {
-        sentence += &format!("; belady, who knows the future, {:.1} %", 100.0 * belady);
+        text += &format!("; belady, who knows the future, {belady:.1} %");
     }
-    println!("{sentence}.");
+    text + ".\n"
 }
 
 fn standings_table(standings: &[Standing]) -> Table {

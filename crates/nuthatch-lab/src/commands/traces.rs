@@ -1,7 +1,8 @@
 //! `nuthatch-lab traces`: what is in a trace.
 
+use super::present;
 use anyhow::Context;
-use nuthatch_lab::output::{Align, Table, write_json};
+use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::trace::{Columns, Source, Trace};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -63,7 +64,6 @@ impl Row {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is the command's result")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for trace in &arguments.traces {
@@ -82,9 +82,5 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let headings = numbers.map(|heading| (heading, Align::Right));
     let mut table = Table::new([("trace", Align::Left)].into_iter().chain(headings));
     rows.iter().for_each(|row| table.row(row.cells()));
-    print!("{table}");
-    if let Some(path) = &arguments.json {
-        write_json(path, &rows).with_context(|| path.display().to_string())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    present(&table, &rows, arguments.json.as_deref())
 }

@@ -9,7 +9,7 @@ use std::io::BufRead;
 
 /// More blocks than any line of the published traces asks for; a line that asks for more is
 /// damaged, and must not fill the memory.
-const MAX_BLOCKS: u64 = 1 << 20;
+const MAX_BLOCKS: u64 = 1 << 14;
 
 /// Reads a whole trace in the text format of the ARC paper's traces.
 pub fn read_arc(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
@@ -23,7 +23,7 @@ pub fn read_arc(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
         let first = number(first)?;
         let blocks = number(blocks)?;
         if blocks > MAX_BLOCKS {
-            return Err("a line asks for at most 1,048,576 blocks");
+            return Err("a line asks for at most 16,384 blocks");
         }
         let end = first
             .checked_add(blocks)

@@ -3,7 +3,7 @@
 use super::Arguments;
 use anyhow::Context;
 use nuthatch_lab::check::{Comparison, Published, Summary, read_published};
-use nuthatch_lab::output::{Align, Table, write_json};
+use nuthatch_lab::output::{Align, Table, show, write_json};
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::subject::Subject;
 use nuthatch_lab::sweep::sweep;
@@ -42,14 +42,15 @@ pub(super) fn run(arguments: &Arguments, published: &Path) -> anyhow::Result<Exi
     if comparisons.is_empty() {
         anyhow::bail!("{} has no row to compare with", published.display());
     }
-    let agreed = report(&comparisons);
+    show(report(&comparisons))?;
     if let Some(path) = &arguments.json {
         write_json(path, &comparisons).with_context(|| path.display().to_string())?;
     }
-    Ok(if agreed {
-        ExitCode::SUCCESS
-    } else {
+    let failed = comparisons.iter().any(Comparison::fails);
+    Ok(if failed {
         ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
@@ -79,23 +80,23 @@ fn compare(
     ))
 }
 
-/// Prints what was found; whether nothing failed.
-#[expect(clippy::print_stdout, reason = "the tables are the command's result")]
-fn report(comparisons: &[Comparison]) -> bool {
-    println!("{}", summary_table(&Summary::of(comparisons)));
-    print_differences(comparisons);
+/// What was found, in words and tables.
+fn report(comparisons: &[Comparison]) -> String {
+    let summary = summary_table(&Summary::of(comparisons));
+    let mut text = format!("{summary}\n{}", differences(comparisons));
     let failed: Vec<_> = comparisons.iter().filter(|each| each.fails()).collect();
     if failed.is_empty() {
-        println!(
-            "All {} cells agree, but for the differences by intention.",
-            comparisons.len()
-        );
-        return true;
+        let cells = comparisons.len();
+        return text + &format!("All {cells} cells agree, but for the differences by intention.\n");
     }
-    println!("{} of {} cells disagree:", failed.len(), comparisons.len());
+    text += &format!(
+        "{} of {} cells disagree:\n",
+        failed.len(),
+        comparisons.len()
+    );
     for each in failed.iter().take(LISTED) {
-        println!(
-            "  {} ({}) on {} at {}: {:+.4} points, {:.4} allowed",
+        text += &format!(
+            "  {} ({}) on {} at {}: {:+.4} points, {:.4} allowed\n",
             each.subject,
             each.published,
             each.trace,
@@ -105,9 +106,9 @@ fn report(comparisons: &[Comparison]) -> bool {
         );
     }
     if failed.len() > LISTED {
-        println!("  and {} more", failed.len() - LISTED);
+        text += &format!("  and {} more\n", failed.len() - LISTED);
     }
-    false
+    text
 }
 
 fn summary_table(summaries: &[Summary]) -> Table {
@@ -144,8 +145,7 @@ fn summary_table(summaries: &[Summary]) -> Table {
 }
 
 /// The intended differences that showed.
-#[expect(clippy::print_stdout, reason = "the table is the command's result")]
-fn print_differences(comparisons: &[Comparison]) {
+fn differences(comparisons: &[Comparison]) -> String {
     let mut shown = BTreeMap::<&str, BTreeMap<&str, usize>>::new();
     for each in comparisons.iter().filter(|each| !each.agrees()) {
         if let Some(reason) = each.difference {
@@ -157,14 +157,14 @@ fn print_differences(comparisons: &[Comparison]) {
         }
     }
     if shown.is_empty() {
-        return;
+        return String::new();
     }
-    println!("Different by intention:");
+    let mut text = "Different by intention:\n".to_owned();
     for (reason, policies) in shown {
         let policies = policies
             .iter()
             .map(|(policy, cells)| format!("{policy} ({cells} cells)"));
-        println!("- {}: {reason}", policies.collect::<Vec<_>>().join(", "));
+        text += &format!("- {}: {reason}\n", policies.collect::<Vec<_>>().join(", "));
     }
-    println!();
+    text + "\n"
 }
