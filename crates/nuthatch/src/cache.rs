@@ -427,7 +427,8 @@ where
 
     // ---- the whole ------------------------------------------------------------------------
 
-    /// Changes the bound; what is then too much is evicted before this returns.
+    /// Changes the bound; what is then too much is evicted before this returns. Pinned entries stay,
+    /// even if they alone weigh more.
     ///
     /// # Errors
     /// [`BuildError::ZeroCapacity`].

@@ -249,6 +249,22 @@ fn a_tiny_bound_evicts_the_rest_before_resize_returns() {
     }
 }
 
+#[test]
+fn a_bound_below_what_is_pinned_keeps_the_pinned_and_admits_nothing_else() {
+    for engine in ENGINES {
+        let cache = builder().engine(engine).build().unwrap();
+        for key in 0..20 {
+            cache.insert(key, key);
+            assert!(key >= 5 || cache.pin(&key));
+        }
+        cache.resize(3).unwrap();
+        assert_eq!(cache.len(), 5);
+        assert_eq!(cache.insert(50, 50), Insertion::Rejected);
+        assert!((0..5).all(|key| cache.get(&key) == Some(key)));
+        cache.validate();
+    }
+}
+
 /// Names a victim that it does not hold.
 #[derive(Debug)]
 struct Liar(usize);
