@@ -76,17 +76,25 @@ pub(crate) struct Domain {
     newest: Mutex<Snapshot>,
 }
 
-/// Every address that was protected at one moment.
+/// Every address that was protected at one moment. Tables and entries are kept apart: a table's cell
+/// may hold an address that has long been freed, and must not hold back an entry that lives there
+/// now.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     number: u64,
-    addresses: Vec<usize>,
+    tables: Vec<usize>,
+    entries: Vec<usize>,
 }
 
 impl Snapshot {
-    /// Whether some reader may still look at `address`.
-    pub(crate) fn protects(&self, address: usize) -> bool {
-        self.addresses.binary_search(&address).is_ok()
+    /// Whether some reader may still look at the table at `address`.
+    pub(crate) fn protects_table(&self, address: usize) -> bool {
+        self.tables.binary_search(&address).is_ok()
+    }
+
+    /// Whether some reader may still look at the entry at `address`.
+    pub(crate) fn protects_entry(&self, address: usize) -> bool {
+        self.entries.binary_search(&address).is_ok()
     }
 }
 
@@ -99,7 +107,8 @@ impl Domain {
             begun: AtomicU64::new(0),
             newest: Mutex::new(Snapshot {
                 number: 0,
-                addresses: Vec::new(),
+                tables: Vec::new(),
+                entries: Vec::new(),
             }),
         }
     }
@@ -135,7 +144,7 @@ impl Domain {
                 if record.free.load(Ordering::Acquire) == ALL_FREE {
                     return record;
                 }
-                record.release();
+                record.owned.store(false, Ordering::Release);
             }
             next = record.next.load(Ordering::Relaxed);
         }
@@ -188,23 +197,29 @@ impl Domain {
     fn take(&self, snapshot: &mut Snapshot) {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         barrier::heavy();
-        snapshot.addresses.clear();
+        let Snapshot {
+            tables, entries, ..
+        } = snapshot;
+        tables.clear();
+        entries.clear();
         let mut next = self.head.load(Ordering::Acquire);
         // SAFETY: as in `acquire`.
         while let Some(record) = unsafe { next.as_ref() } {
             for pair in &record.pairs {
                 // Acquire: pairs with the Release of the reader's next store to the cell, so that
                 // its use of what it protected before happens before the memory's reuse.
-                for cell in [&pair.table, &pair.entry] {
+                for (cell, addresses) in [(&pair.table, &mut *tables), (&pair.entry, &mut *entries)]
+                {
                     let address = cell.load(Ordering::Acquire);
                     if address != 0 {
-                        snapshot.addresses.push(address);
+                        addresses.push(address);
                     }
                 }
             }
             next = record.next.load(Ordering::Relaxed);
         }
-        snapshot.addresses.sort_unstable();
+        tables.sort_unstable();
+        entries.sort_unstable();
         snapshot.number = number;
     }
 }
@@ -226,6 +241,10 @@ impl Record {
     /// Gives the record back. Cells that are still in use stay so, and until they are free nobody
     /// takes the record over.
     pub(crate) fn release(&self) {
+        // No search is under way, and guards need no table.
+        for pair in &self.pairs {
+            pair.table.store(0, Ordering::Release);
+        }
         // Release: pairs with the Acquire in `Domain::acquire`.
         self.owned.store(false, Ordering::Release);
     }
@@ -330,9 +349,6 @@ impl Drop for Protection<'_> {
         // Release: pairs with the Acquire in `Domain::take`. The table's cell is left alone: what
         // it holds at worst delays the end of one old table until this thread reads again.
         pair.entry.store(0, Ordering::Release);
-        if self.spare {
-            pair.table.store(0, Ordering::Release);
-        }
         self.record.put(self.number);
         if self.spare {
             self.record.release();
@@ -403,25 +419,33 @@ mod thread {
     }
 }
 
-/// As above, for one run of a model.
+/// As above, for one run of a model. A thread's locals may end after the model's statics, so each
+/// thread keeps the domain alive.
 #[cfg(loom)]
 mod thread {
     use super::{Domain, Protection, Record};
     use crate::sync::thread_local;
+    use std::sync::Arc;
 
     loom::lazy_static! {
-        static ref DOMAIN: Domain = Domain::new();
+        static ref DOMAIN: Arc<Domain> = Arc::new(Domain::new());
     }
 
     thread_local! {
-        static OWNER: Owner = Owner(DOMAIN.acquire());
+        static OWNER: Owner = Owner {
+            record: DOMAIN.acquire(),
+            _domain: Arc::clone(&DOMAIN),
+        };
     }
 
-    struct Owner(&'static Record);
+    struct Owner {
+        record: &'static Record,
+        _domain: Arc<Domain>,
+    }
 
     impl Drop for Owner {
         fn drop(&mut self) {
-            self.0.release();
+            self.record.release();
         }
     }
 
@@ -430,11 +454,11 @@ mod thread {
     }
 
     pub(crate) fn protect() -> Protection<'static> {
-        OWNER.with(|owner| Protection::new(&DOMAIN, owner.0))
+        OWNER.with(|owner| Protection::new(&DOMAIN, owner.record))
     }
 
     pub(crate) fn thread_index() -> usize {
-        OWNER.with(|owner| owner.0.index)
+        OWNER.with(|owner| owner.record.index)
     }
 }
 
@@ -513,14 +537,15 @@ mod tests {
         one.protect_entry(200);
         {
             let snapshot = domain.snapshot(stamp);
-            assert!(snapshot.protects(100) && snapshot.protects(200) && !snapshot.protects(300));
+            assert!(snapshot.protects_table(100) && !snapshot.protects_table(200));
+            assert!(snapshot.protects_entry(200) && !snapshot.protects_entry(100));
         }
         drop(one);
         assert!(
-            domain.snapshot(stamp).protects(200),
+            domain.snapshot(stamp).protects_entry(200),
             "an older snapshot serves for what was retired before it"
         );
-        assert!(!domain.snapshot(domain.stamp()).protects(200));
+        assert!(!domain.snapshot(domain.stamp()).protects_entry(200));
     }
 
     #[test]
@@ -532,11 +557,11 @@ mod tests {
         let stamp = domain().stamp();
         {
             let snapshot = domain().snapshot(stamp);
-            assert!((0..all.len()).all(|i| snapshot.protects(1_000_001 + 2 * i)));
+            assert!((0..all.len()).all(|i| snapshot.protects_entry(1_000_001 + 2 * i)));
         }
         drop(all);
         let stamp = domain().stamp();
-        assert!(!domain().snapshot(stamp).protects(1_000_001));
+        assert!(!domain().snapshot(stamp).protects_entry(1_000_001));
     }
 
     #[test]

@@ -900,7 +900,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
                 free
             };
             limbo.old.retain(|&id| {
-                let seen = snapshot.protects(ptr::from_ref(shard.slots.get(id)).addr());
+                let seen = snapshot.protects_entry(ptr::from_ref(shard.slots.get(id)).addr());
                 if !seen {
                     // Not before: a reader that still protects the entry must see it expired.
                     if let Some(times) = shard.times.get() {
@@ -911,7 +911,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
                 seen
             });
             limbo.tables.retain(|&table| {
-                let seen = snapshot.protects(table.addr());
+                let seen = snapshot.protects_table(table.addr());
                 if !seen {
                     // SAFETY: made from a box by `publish`, superseded, and no reader protects it.
                     drop(unsafe { Box::from_raw(table) });

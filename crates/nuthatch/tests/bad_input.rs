@@ -1,7 +1,9 @@
 //! Settings, clocks and callbacks that no cache should be given, and what becomes of them.
 
 use nuthatch::policy::{Entries, EntryId, EvictionPolicy, HitMode, PolicyError};
-use nuthatch::{BuildError, Cache, CacheBuilder, Clock, Engine, Insertion, Policy, RemovalCause};
+use nuthatch::{
+    BuildError, Cache, CacheBuilder, Clock, Engine, Expiry, Insertion, Policy, RemovalCause,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -250,66 +252,317 @@ fn a_tiny_bound_evicts_the_rest_before_resize_returns() {
 }
 
 #[test]
-fn a_bound_below_what_is_pinned_keeps_the_pinned_and_admits_nothing_else() {
+fn pinned_entries_beyond_a_lowered_bound_stay_and_nothing_is_added() {
     for engine in ENGINES {
-        let cache = builder().engine(engine).build().unwrap();
+        let builder = builder().shards(4).engine(engine);
+        let cache = builder.build().unwrap();
         for key in 0..20 {
             cache.insert(key, key);
-            assert!(key >= 5 || cache.pin(&key));
+            assert!(key >= 10 || cache.pin(&key));
         }
-        cache.resize(3).unwrap();
-        assert_eq!(cache.len(), 5);
-        assert_eq!(cache.insert(50, 50), Insertion::Rejected);
-        assert!((0..5).all(|key| cache.get(&key) == Some(key)));
+        cache.resize(5).unwrap();
+        assert_eq!(cache.len(), 10, "pinned entries are not evicted");
+        assert!((0..10).all(|key| cache.get(&key) == Some(key)));
+        assert_eq!(cache.insert(99, 99), Insertion::Rejected);
+        assert_eq!(
+            cache.insert(3, 4),
+            Insertion::Replaced,
+            "as heavy as before"
+        );
+        for key in 0..10 {
+            assert!(cache.unpin(&key));
+        }
+        assert_eq!(cache.insert(99, 99), Insertion::Created);
+        assert!(cache.len() <= 5, "the next write evicts what is too much");
         cache.validate();
     }
 }
 
-/// Names a victim that it does not hold.
+#[test]
+fn a_bound_smaller_than_the_number_of_shards_is_kept() {
+    for engine in ENGINES {
+        let cache = Cache::builder()
+            .capacity(3)
+            .shards(64)
+            .engine(engine)
+            .build()
+            .unwrap();
+        for key in 0..500_u64 {
+            assert_eq!(cache.insert(key, key), Insertion::Created);
+            assert_eq!(cache.get(&key), Some(key));
+            assert_eq!(cache.len(), (key + 1).min(3), "evicts only when it is full");
+        }
+        cache.validate();
+    }
+}
+
+#[test]
+fn entries_without_weight_are_bounded_by_nothing_and_can_be_evicted() {
+    let cache = Cache::builder()
+        .weight_capacity(2)
+        .weigher(|key: &u64, _: &u64| u32::from(*key >= 1_000))
+        .policy(Policy::Fifo)
+        .shards(1)
+        .build()
+        .unwrap();
+    for key in 0..100 {
+        assert_eq!(cache.insert(key, key), Insertion::Created);
+    }
+    assert_eq!((cache.len(), cache.weight()), (100, 0));
+    for key in 1_000..1_003 {
+        assert_eq!(cache.insert(key, key), Insertion::Created);
+    }
+    assert_eq!(
+        (cache.len(), cache.weight()),
+        (2, 2),
+        "those without weight went first"
+    );
+    cache.validate();
+}
+
+#[test]
+fn a_zero_time_to_idle_is_expired_at_once() {
+    for engine in ENGINES {
+        let (clock, hands) = Clock::manual();
+        let builder = builder().engine(engine).clock(clock);
+        let cache = builder.time_to_idle(Duration::ZERO).build().unwrap();
+        for key in 0..200 {
+            cache.insert(key, key);
+            assert_eq!(cache.get(&key), None);
+        }
+        // What is expired is cleared away a tick later.
+        hands.advance(Duration::from_millis(3));
+        cache.maintain();
+        assert!(cache.is_empty());
+        cache.validate();
+    }
+}
+
+/// Says anything about durations, and panics at times.
+struct Moody(AtomicU64);
+
+impl Expiry<u64, u64> for Moody {
+    fn after_create(&self, _key: &u64, _value: &u64) -> Option<Duration> {
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(!asked.is_multiple_of(7), "a test's panic");
+        [None, Some(Duration::ZERO), Some(Duration::MAX)][asked as usize % 3]
+    }
+
+    fn after_read(&self, key: &u64, value: &u64, _remaining: Option<Duration>) -> Option<Duration> {
+        self.after_create(key, value)
+    }
+}
+
+#[test]
+fn an_expiry_that_panics_costs_the_one_entry_it_was_asked_for() {
+    for engine in ENGINES {
+        let (clock, hands) = Clock::manual();
+        let cache = builder()
+            .engine(engine)
+            .clock(clock)
+            .expiry(Moody(AtomicU64::new(1)))
+            .build()
+            .unwrap();
+        let mut panics = 0;
+        for key in 0..400_u64 {
+            let insert_and_read = || {
+                cache.insert(key % 150, key);
+                cache.get(&(key % 97))
+            };
+            panics += u64::from(catch_unwind(AssertUnwindSafe(insert_and_read)).is_err());
+            hands.advance(Duration::from_micros(key));
+            cache.validate();
+        }
+        assert!(panics > 20);
+    }
+}
+
+#[test]
+fn a_guard_outlives_every_way_to_leave() {
+    type Leave = fn(&Cache<u64, u64>);
+    let leave: [Leave; 6] = [
+        |cache| assert_eq!(cache.remove(&1), Some(10)),
+        |cache| assert_eq!(cache.insert(1, 11), Insertion::Replaced),
+        Cache::invalidate_all,
+        Cache::clear,
+        |cache| cache.resize(1).unwrap(),
+        |cache| cache.insert_many((2..1_000).map(|key| (key, key))),
+    ];
+    for engine in ENGINES {
+        for leave in leave {
+            let cache = builder().engine(engine).build().unwrap();
+            cache.insert(1, 10);
+            let guard = cache.get_ref(&1).expect("it is there");
+            leave(&cache);
+            // Whatever comes into the cache now takes another slot.
+            for round in 0..20 {
+                cache.insert_many((2_000..2_100).map(|key| (key, round)));
+                cache.maintain();
+            }
+            assert_eq!((*guard.key(), *guard.value()), (1, 10));
+        }
+    }
+}
+
+#[test]
+fn a_listener_may_put_back_what_was_removed() {
+    for engine in ENGINES {
+        let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
+        let seen = Arc::clone(&own);
+        let cache = Cache::builder()
+            .capacity(1)
+            .engine(engine)
+            .listener(move |key: &u64, value: &u64, cause| {
+                if cause == RemovalCause::Invalidated {
+                    let cache = seen.get().expect("set before the first insertion");
+                    let insertion = cache.insert(*key, *value);
+                    assert_eq!(insertion, Insertion::Created, "there is room by now");
+                }
+            })
+            .build()
+            .unwrap();
+        own.set(cache.clone()).expect("set once");
+        cache.insert(1, 1);
+        assert!(cache.invalidate(&1));
+        assert_eq!(cache.get(&1), Some(1));
+        assert_eq!(cache.stats().listener_panics, 0);
+        cache.validate();
+    }
+}
+
+/// What a wrong policy may do wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    /// Evicts an id that was never used.
+    Foreign,
+    /// Evicts one entry again and again.
+    Again,
+    /// Says that it holds nothing.
+    Nothing,
+    /// Asks for the access byte of an id that was never used, which may lie in the gap after the
+    /// array's first part.
+    Access,
+    /// Asks for the hash of an id that was never used.
+    Hash,
+    /// Announces ids that were never used.
+    Upcoming,
+}
+
+/// Tells one lie when it is to evict.
 #[derive(Debug)]
-struct Liar(usize);
+struct Liar {
+    lie: Lie,
+    slots: u32,
+    ids: Vec<EntryId>,
+}
 
 impl EvictionPolicy for Liar {
     fn hit_mode(&self) -> HitMode {
         HitMode::Ignore
     }
-    fn reserve(&mut self, _slots: usize) {}
+    fn reserve(&mut self, slots: usize) {
+        self.slots = slots as u32;
+    }
     fn set_capacity(&mut self, _capacity: u64) {}
-    fn insert(&mut self, _id: EntryId, _entries: &Entries<'_>) {
-        self.0 += 1;
+    fn insert(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        self.ids.push(id);
     }
-    fn evict(&mut self, _entries: &Entries<'_>) -> Option<EntryId> {
-        Some(12_345_678)
+    fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+        match self.lie {
+            Lie::Foreign => return Some(12_345_678),
+            Lie::Again => return self.ids.first().copied(),
+            Lie::Nothing => return None,
+            Lie::Access => _ = entries.access(self.slots),
+            Lie::Hash => _ = entries.hash(self.slots),
+            Lie::Upcoming => {}
+        }
+        self.ids.pop()
     }
-    fn remove(&mut self, _id: EntryId, _entries: &Entries<'_>) {
-        self.0 -= 1;
+    fn upcoming(&self) -> [Option<EntryId>; 2] {
+        let id = (self.lie == Lie::Upcoming).then_some(self.slots);
+        [id, id]
     }
-    fn relocate(&mut self, _from: EntryId, _to: EntryId, _entries: &Entries<'_>) {}
+    fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        self.ids.retain(|&held| held != id);
+    }
+    fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
+        self.remove(from, entries);
+        self.insert(to, entries);
+    }
     fn clear(&mut self) {
-        self.0 = 0;
+        self.ids.clear();
     }
     fn len(&self) -> usize {
-        self.0
+        self.ids.len()
     }
-    fn rank(&self, _visit: &mut dyn FnMut(EntryId)) {}
+    fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
+        self.ids.iter().copied().for_each(visit);
+    }
     fn validate(&self, _entries: &Entries<'_>) {}
 }
 
 #[test]
-fn a_policy_that_evicts_what_it_does_not_hold_is_caught() {
-    let cache = Cache::builder()
-        .capacity(2)
-        .policy(Policy::custom("liar", |_| Liar(0)))
-        .build()
-        .unwrap();
-    cache.insert(1, 1);
-    cache.insert(2, 2);
-    let caught = catch_unwind(AssertUnwindSafe(|| cache.insert(3, 3))).unwrap_err();
-    let text = caught.downcast_ref::<String>().expect("a message");
-    assert!(text.contains("12345678"), "{text}");
-    assert_eq!(
-        (cache.get(&1), cache.get(&2)),
-        (Some(1), Some(2)),
-        "nothing was lost"
-    );
+fn a_policy_that_breaks_the_contract_is_caught_and_breaks_nothing_else() {
+    for (lie, expected) in [
+        (Lie::Foreign, "evicted 12345678, which it does not hold"),
+        (Lie::Again, "which it does not hold"),
+        (Lie::Access, "out of bounds"),
+        (Lie::Hash, "which is not resident"),
+        (Lie::Upcoming, "out of bounds"),
+    ] {
+        let dropped = Arc::new(());
+        let cache = Cache::builder()
+            .capacity(2)
+            .shards(1)
+            .policy(Policy::custom("liar", move |_| Liar {
+                lie,
+                slots: 0,
+                ids: Vec::new(),
+            }))
+            .build()
+            .unwrap();
+        let mut caught = None;
+        for key in 0..10_u64 {
+            let insert = || cache.insert(key, Arc::clone(&dropped));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(insert)) {
+                caught.get_or_insert(panic);
+            }
+            assert!(cache.len() <= 2, "the bound is kept");
+            assert_eq!(cache.weight(), cache.len(), "no weight is lost");
+        }
+        let caught = caught.expect("a lie is found out");
+        let text = caught
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(caught.downcast_ref::<&str>().copied())
+            .expect("a message");
+        assert!(text.contains(expected), "{lie:?}: {text}");
+        let readable = (0..10).filter(|key| cache.contains_key(key)).count();
+        assert_eq!(readable as u64, cache.len());
+        drop(cache);
+        assert_eq!(Arc::strong_count(&dropped), 1, "{lie:?}: nothing is leaked");
+    }
+}
+
+#[test]
+fn a_policy_that_never_evicts_makes_a_full_cache_turn_others_away() {
+    for engine in ENGINES {
+        let cache = Cache::builder()
+            .capacity(2)
+            .engine(engine)
+            .policy(Policy::custom("miser", |_| Liar {
+                lie: Lie::Nothing,
+                slots: 0,
+                ids: Vec::new(),
+            }))
+            .build()
+            .unwrap();
+        for key in 0..2_u64 {
+            assert_eq!(cache.insert(key, key), Insertion::Created);
+        }
+        assert_eq!(cache.insert(2, 2), Insertion::Rejected);
+        cache.validate();
+        cache.resize(1).unwrap();
+        assert_eq!(cache.len(), 2, "it has its way");
+    }
 }

@@ -55,7 +55,7 @@ impl Slot {
 
     /// Writes and links new content, unless a reader holds the slot back.
     fn reuse(&self, stamp: u64) {
-        if !self.domain.snapshot(stamp).protects(ADDRESS) {
+        if !self.domain.snapshot(stamp).protects_entry(ADDRESS) {
             self.content.with_mut(|content| unsafe { *content = 2 });
             self.link.store(ADDRESS, Ordering::Release);
         }
@@ -134,7 +134,7 @@ fn model_a_record_passes_on_whole() {
         let second = Protection::new(&domain, record);
         second.protect_entry(2);
         let snapshot = domain.snapshot(domain.stamp());
-        assert!(snapshot.protects(1) && snapshot.protects(2));
+        assert!(snapshot.protects_entry(1) && snapshot.protects_entry(2));
         drop(snapshot);
         drop((first, second));
         guard_holder.join().expect("no panic");
