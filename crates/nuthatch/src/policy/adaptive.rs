@@ -125,7 +125,6 @@ impl EvictionPolicy for Adaptive {
         self.queues.evict(entries)
     }
 
-    /// A removed key leaves the shadows too: they could not hit it either.
     fn prefetch(&self, hash: u64) {
         self.queues.prefetch(hash);
     }
@@ -134,6 +133,7 @@ impl EvictionPolicy for Adaptive {
         self.queues.upcoming()
     }
 
+    /// A removed key leaves the shadows too: they could not hit it either.
     fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.queues.remove(id, entries);
         let hash = entries.hash(id);

@@ -448,6 +448,19 @@ impl CompactGhosts {
         found.is_some()
     }
 
+    /// Forgets the ghost of this hash if it belongs to the newer half of all that may be
+    /// remembered; returns whether it did.
+    pub fn remove_newer_half(&mut self, hash: u64) -> bool {
+        let Some((index, position)) = self.find(hash) else {
+            return false;
+        };
+        let newer = position < self.depth(index).div_ceil(2);
+        if newer {
+            self.buckets[index].remove(position);
+        }
+        newer
+    }
+
     /// Has the cache line loaded that would hold the ghost of this hash.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
@@ -520,6 +533,16 @@ mod tests {
     /// Numbers that look random, the same in each run.
     fn numbers(below: u64) -> impl Iterator<Item = u64> {
         (0..).map(move |n| ((hash(n) >> 32) * below) >> 32)
+    }
+
+    #[test]
+    fn the_older_half_stays_where_only_newer_ghosts_are_wanted() {
+        let mut ghosts = CompactGhosts::new(20);
+        (0..20).for_each(|n| ghosts.push(hash(n)));
+        assert!(!ghosts.remove_newer_half(hash(9)) && ghosts.contains(hash(9)));
+        assert!(ghosts.remove_newer_half(hash(10)) && !ghosts.contains(hash(10)));
+        assert!(ghosts.remove(hash(9)) && !ghosts.remove_newer_half(hash(9)));
+        ghosts.validate();
     }
 
     #[test]

@@ -41,15 +41,18 @@ const MAX_WINDOW_STEPS: usize = 8;
 /// Entries that overflow the small queue into main in one insertion, at most.
 const MAX_OVERFLOW: usize = 2;
 /// Ghosts for each entry of the capacity.
-const GHOSTS_PER_ENTRY: f64 = 1.0;
+const GHOSTS_PER_ENTRY: usize = 2;
 /// Bytes of the sketch for each entry of the capacity.
-const SKETCH_BYTES_PER_ENTRY: f64 = 4.0;
+const SKETCH_BYTES_PER_ENTRY: f64 = 2.0;
 
 /// How the queues are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     /// The share of the capacity that the small queue may take, in percent.
     pub(super) small_percent: u8,
+    /// Whether the older half of the ghosts is admitted to main, too, when asked for again. They
+    /// are remembered in any case, for the rule that wants them.
+    pub(super) old_ghosts: bool,
     /// Whether an entry that leaves the small queue has to win a duel of frequencies to stay,
     /// instead of a hit.
     pub(super) duel: bool,
@@ -63,7 +66,7 @@ pub(super) struct Queues {
     /// The weights of the three lists.
     weights: [u64; 3],
     capacity: u64,
-    /// The weight that the small queue may have: its share of the capacity.
+    /// The weight that the small queue may have.
     small_target: u64,
     /// Whether an entry's weight was ever other than 1. Until then nobody asks for weights.
     weighted: bool,
@@ -71,8 +74,10 @@ pub(super) struct Queues {
     sketch: FrequencySketch,
     /// Whether the announced entry was a ghost.
     returns: bool,
-    /// Whether room was made for the announced entry.
-    evicted: bool,
+    /// Whether nothing was evicted yet: what overflows the small queue fills main.
+    filling: bool,
+    /// Whether a change of rule left the small queue too long: its surplus moves to main.
+    shrinking: bool,
 }
 
 impl Queues {
@@ -87,7 +92,8 @@ impl Queues {
             ghosts: CompactGhosts::new(0),
             sketch: FrequencySketch::new(0, SKETCH_BYTES_PER_ENTRY),
             returns: false,
-            evicted: false,
+            filling: true,
+            shrinking: false,
         }
     }
 
@@ -97,38 +103,47 @@ impl Queues {
 
     /// Fits ghosts and sketch to a capacity of so many entries.
     pub(super) fn fit(&mut self, entries: usize) {
-        self.ghosts
-            .resize((entries as f64 * GHOSTS_PER_ENTRY) as usize);
+        self.ghosts.resize(entries * GHOSTS_PER_ENTRY);
         self.sketch.resize(entries);
     }
 
     pub(super) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
-        self.set_small_target();
+        self.aim();
     }
 
     pub(super) fn set_rule(&mut self, rule: Rule) {
-        self.rule = rule;
-        self.set_small_target();
+        if self.rule != rule {
+            self.rule = rule;
+            self.aim();
+            self.shrinking = self.small_weight() > self.small_target;
+        }
+    }
+
+    /// Sets the small queue's share of the capacity.
+    fn aim(&mut self) {
+        let share = u128::from(self.capacity) * u128::from(self.rule.small_percent) / 100;
+        self.small_target = (share as u64).max(1);
     }
 
     /// See [`EvictionPolicy::prepare`](crate::policy::EvictionPolicy::prepare).
     pub(super) fn prepare(&mut self, hash: u64, weight: u32) {
         self.weighted |= weight != 1;
-        self.evicted = false;
         // The first requests for each key say nothing about who is popular: the sketch sleeps until
         // the cache is half full.
         if self.weight() >= self.capacity / 2 {
             self.sketch.increment(hash);
         }
-        self.returns = !self.rule.duel && self.ghosts.remove(hash);
+        self.returns = !self.rule.duel
+            && if self.rule.old_ghosts {
+                self.ghosts.remove(hash)
+            } else {
+                self.ghosts.remove_newer_half(hash)
+            };
     }
 
     /// Links the new entry.
     pub(super) fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
-        // A full cache makes room in the small queue if that is too long, so any surplus is a
-        // former rule's.
-        let mut surplus = self.small_weight() > self.small_target;
         if self.returns {
             entries.set_access(id, 0);
             self.push(MAIN, id, entries);
@@ -136,16 +151,15 @@ impl Queues {
             entries.set_access(id, if self.rule.duel { 0 } else { UNCOUNTED });
             self.push(NEWER, id, entries);
             self.age(entries);
-            surplus |= !self.evicted && self.small_weight() > self.small_target;
         }
-        if surplus {
+        if self.filling || self.shrinking {
             self.overflow(entries);
         }
     }
 
     /// Takes out the entry that the rule evicts.
     pub(super) fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
-        self.evicted = true;
+        self.filling = false;
         let main_is_empty = self.links.is_empty(MAIN);
         if self.small_weight() > self.small_target || main_is_empty {
             let victim = if self.rule.duel {
@@ -180,6 +194,7 @@ impl Queues {
 
     pub(super) fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.unlink(id, entries);
+        self.filling |= self.weight() < self.capacity / 2;
     }
 
     pub(super) fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
@@ -195,6 +210,8 @@ impl Queues {
         self.links.clear();
         self.weights = [0; 3];
         self.weighted = false;
+        self.filling = true;
+        self.shrinking = false;
         self.ghosts.clear();
         self.sketch.clear();
     }
@@ -256,8 +273,9 @@ impl Queues {
         let resident = self.main_victim(entries);
         let hash = entries.hash(candidate);
         let wins = resident.is_some_and(|resident| {
+            // The candidate's latest request is why it is here: only those before count for it.
             self.frequency(candidate, hash, entries)
-                > self.frequency(resident, entries.hash(resident), entries)
+                > self.frequency(resident, entries.hash(resident), entries) + 1
         });
         self.unlink(candidate, entries);
         if let Some(resident) = resident.filter(|_| wins) {
@@ -284,7 +302,7 @@ impl Queues {
             if count == 0 {
                 break;
             }
-            entries.set_access(id, count - 1);
+            self.take_hit(id, count, entries);
             self.links.move_to_back(MAIN, id);
         }
         self.links.front(MAIN)
@@ -298,18 +316,25 @@ impl Queues {
             if count == 0 {
                 break;
             }
+            self.take_hit(id, count, entries);
             self.unlink(id, entries);
-            entries.set_access(id, count - 1);
             self.push(NEWER, id, entries);
             self.age(entries);
         }
         self.small_front()
     }
 
+    /// Takes back one of the hits counted of an entry, which is how long it stays. Where duels
+    /// decide, the sketch learns of it here, so that no read has to write the sketch.
+    fn take_hit(&mut self, id: EntryId, count: u8, entries: &Entries<'_>) {
+        entries.set_access(id, count - 1);
+    }
+
     /// Moves what a shorter small queue has no room for to main.
     fn overflow(&mut self, entries: &Entries<'_>) {
         for _ in 0..MAX_OVERFLOW {
             if self.small_weight() <= self.small_target {
+                self.shrinking = false;
                 return;
             }
             let Some(id) = self.small_front() else { return };
@@ -357,11 +382,6 @@ impl Queues {
 
     fn weight(&self) -> u64 {
         self.small_weight() + self.weights[MAIN as usize]
-    }
-
-    fn set_small_target(&mut self) {
-        let share = u128::from(self.capacity) * u128::from(self.rule.small_percent) / 100;
-        self.small_target = share.max(1) as u64;
     }
 
     fn weight_of(&self, id: EntryId, entries: &Entries<'_>) -> u64 {

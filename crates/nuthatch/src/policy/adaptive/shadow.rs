@@ -1,54 +1,185 @@
-//! Miniature caches that replay a sample of the requests, one under each rule.
+//! A miniature cache that replays a sample of the requests under one rule.
 //!
 //! C. Waldspurger, T. Saemundsson, I. Ahmad and N. Park, "Cache Modeling and Optimization using
 //! Miniature Simulations", USENIX ATC 2017: a cache of 1/n of the capacity that sees the requests
 //! for 1/n of the keys, chosen by hash, hits about as often as the whole cache would. A shadow runs
-//! the very code of the cache, [`Queues`], on entries that are but a hash and a weight. All shadows
-//! share one directory of keys, so a request costs one look-up, and a byte for each shadow that
-//! hits.
+//! the very code of the cache, [`Queues`]; its entries are but 32 bits of a hash and a weight. With
+//! ghosts and all it takes 29 bytes for each.
 
 use super::queues::{MAX_COUNT, Queues, Rule};
 use crate::policy::{AccessBytes, Entries, EntryFacts, EntryId};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
-/// The keys that at least one shadow holds.
+/// One shadow; see the module's text.
+#[derive(Debug)]
+pub(super) struct Shadow {
+    queues: Queues,
+    access: AccessBytes,
+    keys: Keys,
+    free: Vec<u16>,
+    /// The weight that it may hold.
+    capacity: u64,
+    /// The weight that it holds.
+    weight: u64,
+    /// The hits that it had, older ones counting less.
+    hits: f64,
+}
+
+/// The keys of a shadow's entries, by id, and where to find them.
 #[derive(Debug, Default)]
-struct Directory {
-    ids: HashMap<u64, EntryId, BuildHasherDefault<HashOfHash>>,
+struct Keys {
     keys: Vec<Key>,
-    free: Vec<EntryId>,
+    /// Ids by key: open addressing, linear probing, at most half full.
+    index: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Key {
-    hash: u64,
+    /// The high half of the hash: the low one chose the sample.
+    fingerprint: u32,
     weight: u32,
-    /// A bit for each shadow that holds the key.
-    holders: u8,
 }
 
-/// Sampled hashes agree in their low bits, which is where a table looks first.
-#[derive(Default)]
-struct HashOfHash(u64);
+/// Marks a place of the index that holds no id.
+const VACANT: u16 = u16::MAX;
 
-impl Hasher for HashOfHash {
-    fn finish(&self) -> u64 {
-        self.0
+impl Shadow {
+    /// A shadow that holds nothing until it is [fitted](Self::fit).
+    pub(super) fn new(rule: Rule) -> Self {
+        Self {
+            queues: Queues::new(rule),
+            access: AccessBytes::new(64),
+            keys: Keys::default(),
+            free: Vec::new(),
+            capacity: 0,
+            weight: 0,
+            hits: 0.0,
+        }
     }
 
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("keys of the directory are u64");
+    /// Sets the capacity, and the number of entries that it holds at most, and forgets what it
+    /// held.
+    pub(super) fn fit(&mut self, capacity: u64, entries: u16) {
+        let slots = usize::from(entries);
+        self.capacity = capacity;
+        self.queues.set_capacity(capacity);
+        self.queues.reserve(slots);
+        self.queues.fit(slots);
+        self.access.reserve(slots);
+        self.keys.fit(slots);
+        self.free.reserve_exact(slots);
+        self.clear();
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// Forgets all entries and all history.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+        self.keys.index.fill(VACANT);
+        self.free.clear();
+        self.free.extend((0..self.keys.keys.len() as u16).rev());
+        self.weight = 0;
+        self.hits = 0.0;
+    }
+
+    /// The id of the entry with this hash.
+    pub(super) fn find(&self, hash: u64) -> Option<EntryId> {
+        self.keys.find(fingerprint(hash))
+    }
+
+    pub(super) fn weight_of(&self, id: EntryId) -> u32 {
+        self.keys.weight(id)
+    }
+
+    pub(super) fn hits(&self) -> f64 {
+        self.hits
+    }
+
+    /// Lets the hits so far count less.
+    pub(super) fn decay(&mut self, factor: f64) {
+        self.hits *= factor;
+    }
+
+    pub(super) fn hit(&mut self, id: EntryId) {
+        self.hits += 1.0;
+        self.access.count(id, MAX_COUNT);
+    }
+
+    /// Replays a miss.
+    pub(super) fn insert(&mut self, hash: u64, weight: u32) {
+        if u64::from(weight) > self.capacity {
+            return;
+        }
+        let fingerprint = fingerprint(hash);
+        self.queues.prepare(u64::from(fingerprint), weight);
+        while self.weight + u64::from(weight) > self.capacity || self.free.is_empty() {
+            let victim = self.queues.evict(&Entries::new(&self.access, &self.keys));
+            self.release(victim.expect("a full shadow holds an entry"));
+        }
+        let id = EntryId::from(self.free.pop().expect("room was made"));
+        self.keys.insert(
+            id,
+            Key {
+                fingerprint,
+                weight,
+            },
+        );
+        self.weight += u64::from(weight);
+        self.queues
+            .insert(id, &Entries::new(&self.access, &self.keys));
+    }
+
+    /// Drops the entry of this hash, if there is one.
+    pub(super) fn remove(&mut self, hash: u64) {
+        if let Some(id) = self.find(hash) {
+            self.queues
+                .remove(id, &Entries::new(&self.access, &self.keys));
+            self.release(id);
+        }
+    }
+
+    /// Forgets an entry that the queues forgot.
+    fn release(&mut self, id: EntryId) {
+        self.weight -= u64::from(self.keys.weight(id));
+        self.keys.remove(id);
+        self.free.push(id as u16);
+    }
+
+    pub(super) fn validate(&self) {
+        self.queues
+            .validate(&Entries::new(&self.access, &self.keys));
+        let held: Vec<u16> = self
+            .keys
+            .index
+            .iter()
+            .copied()
+            .filter(|&id| id != VACANT)
+            .collect();
+        let weight: u64 = held
+            .iter()
+            .map(|&id| u64::from(self.keys.weight(id.into())))
+            .sum();
+        assert_eq!(self.weight, weight, "a shadow knows its weight");
+        assert!(weight <= self.capacity, "a shadow is bounded");
+        assert_eq!(held.len(), self.queues.len(), "what is held is indexed");
+        let slots = held.len() + self.free.len();
+        assert_eq!(slots, self.keys.keys.len(), "every id is held or free");
+        for id in held {
+            let key = self.keys.keys[id as usize];
+            assert_eq!(
+                self.keys.find(key.fingerprint),
+                Some(id.into()),
+                "the index leads to {id}"
+            );
+        }
     }
 }
 
-impl EntryFacts for Directory {
+fn fingerprint(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+impl EntryFacts for Keys {
     fn hash(&self, id: EntryId) -> u64 {
-        self.keys[id as usize].hash
+        u64::from(self.keys[id as usize].fingerprint)
     }
 
     fn weight(&self, id: EntryId) -> u32 {
@@ -56,204 +187,66 @@ impl EntryFacts for Directory {
     }
 }
 
-impl Directory {
-    /// The id of a key, which is new if no shadow holds it.
-    fn find_or_add(&mut self, hash: u64, weight: u32) -> EntryId {
-        if let Some(&id) = self.ids.get(&hash) {
-            return id;
-        }
+impl Keys {
+    fn fit(&mut self, slots: usize) {
         let key = Key {
-            hash,
-            weight,
-            holders: 0,
-        };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.keys[id as usize] = key;
-                id
-            }
-            None => {
-                self.keys.push(key);
-                self.keys.len() as EntryId - 1
-            }
-        };
-        self.ids.insert(hash, id);
-        id
-    }
-
-    /// A shadow holds the key no longer.
-    fn release(&mut self, id: EntryId, holder: u8) {
-        let key = &mut self.keys[id as usize];
-        key.holders &= !holder;
-        if key.holders == 0 {
-            self.ids.remove(&key.hash);
-            self.free.push(id);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shadow {
-    queues: Queues,
-    access: AccessBytes,
-    weight: u64,
-    hits: f64,
-}
-
-/// One shadow for each rule.
-#[derive(Debug)]
-pub(super) struct Shadows {
-    directory: Directory,
-    shadows: Vec<Shadow>,
-    capacity: u64,
-}
-
-impl Shadows {
-    /// Empty shadows, one for each of at most 8 rules, which hold nothing before [`resize`](Self::resize).
-    pub(super) fn new(rules: &[Rule]) -> Self {
-        assert!(rules.len() <= 8, "a byte has a bit for each shadow");
-        let shadow = |&rule: &Rule| Shadow {
-            queues: Queues::new(rule),
-            access: AccessBytes::new(64),
+            fingerprint: 0,
             weight: 0,
-            hits: 0.0,
         };
-        Self {
-            directory: Directory::default(),
-            shadows: rules.iter().map(shadow).collect(),
-            capacity: 0,
-        }
+        self.keys.resize(slots, key);
+        self.index.resize((slots * 2).next_power_of_two(), VACANT);
     }
 
-    /// Sets the capacity and the number of entries that are expected to fill it; keeps what still
-    /// fits and belongs to the sample.
-    pub(super) fn resize(&mut self, capacity: u64, entries: usize, sampled: impl Fn(u64) -> bool) {
-        self.capacity = capacity;
-        let left: Vec<u64> = self
-            .directory
-            .ids
-            .keys()
-            .copied()
-            .filter(|&hash| !sampled(hash))
-            .collect();
-        left.iter().for_each(|&hash| self.forget(hash));
-        for index in 0..self.shadows.len() {
-            self.shadows[index].queues.set_capacity(capacity);
-            self.shadows[index].queues.fit(entries);
-            self.shadows[index].make_room(index, 0, capacity, &mut self.directory);
+    fn find(&self, fingerprint: u32) -> Option<EntryId> {
+        if self.index.is_empty() {
+            return None;
         }
-    }
-
-    /// Replays a request.
-    pub(super) fn request(&mut self, hash: u64, weight: u32) {
-        let id = self.directory.find_or_add(hash, weight);
-        let Key {
-            weight, holders, ..
-        } = self.directory.keys[id as usize];
-        if u64::from(weight) > self.capacity {
-            if holders == 0 {
-                self.directory.release(id, 0);
+        let mut place = self.home(fingerprint);
+        while self.index[place] != VACANT {
+            let id = self.index[place];
+            if self.keys[id as usize].fingerprint == fingerprint {
+                return Some(id.into());
             }
-            return;
+            place = self.after(place);
         }
-        for (index, shadow) in self.shadows.iter_mut().enumerate() {
-            if holders >> index & 1 == 1 {
-                shadow.hits += 1.0;
-                shadow.access.count(id, MAX_COUNT);
-            } else {
-                shadow.queues.prepare(hash, weight);
-                shadow.make_room(index, u64::from(weight), self.capacity, &mut self.directory);
-                shadow.insert(id, weight, &self.directory);
+        None
+    }
+
+    fn insert(&mut self, id: EntryId, key: Key) {
+        self.keys[id as usize] = key;
+        let mut place = self.home(key.fingerprint);
+        while self.index[place] != VACANT {
+            place = self.after(place);
+        }
+        self.index[place] = id as u16;
+    }
+
+    /// Takes the id out of the index and closes the gap: whoever probed past it moves up.
+    fn remove(&mut self, id: EntryId) {
+        let mut gap = self.home(self.keys[id as usize].fingerprint);
+        while EntryId::from(self.index[gap]) != id {
+            gap = self.after(gap);
+        }
+        let mut place = self.after(gap);
+        while self.index[place] != VACANT {
+            let home = self.home(self.keys[self.index[place] as usize].fingerprint);
+            let distance = |from: usize| place.wrapping_sub(from) & (self.index.len() - 1);
+            // The id may move to the gap unless its home lies behind the gap.
+            if distance(home) >= distance(gap) {
+                self.index[gap] = self.index[place];
+                gap = place;
             }
+            place = self.after(place);
         }
-        self.directory.keys[id as usize].holders = u8::MAX >> (8 - self.shadows.len());
+        self.index[gap] = VACANT;
     }
 
-    /// Drops a key from all shadows.
-    pub(super) fn forget(&mut self, hash: u64) {
-        let Some(&id) = self.directory.ids.get(&hash) else {
-            return;
-        };
-        let Key {
-            weight, holders, ..
-        } = self.directory.keys[id as usize];
-        for (index, shadow) in self.shadows.iter_mut().enumerate() {
-            if holders >> index & 1 == 1 {
-                shadow
-                    .queues
-                    .remove(id, &Entries::new(&shadow.access, &self.directory));
-                shadow.weight -= u64::from(weight);
-            }
-        }
-        self.directory.release(id, u8::MAX);
+    fn home(&self, fingerprint: u32) -> usize {
+        // The high bits, for within a shadow nothing chose keys by them.
+        ((u64::from(fingerprint) * self.index.len() as u64) >> 32) as usize
     }
 
-    /// The hits of each shadow, decayed.
-    pub(super) fn hits(&self) -> impl Iterator<Item = f64> + '_ {
-        self.shadows.iter().map(|shadow| shadow.hits)
-    }
-
-    /// Lets past hits count less.
-    pub(super) fn decay(&mut self, factor: f64) {
-        for shadow in &mut self.shadows {
-            shadow.hits *= factor;
-        }
-    }
-
-    /// Forgets all keys and all history.
-    pub(super) fn clear(&mut self) {
-        self.directory.ids.clear();
-        self.directory.keys.clear();
-        self.directory.free.clear();
-        for shadow in &mut self.shadows {
-            shadow.queues.clear();
-            shadow.weight = 0;
-            shadow.hits = 0.0;
-        }
-    }
-
-    pub(super) fn validate(&self) {
-        let keys = &self.directory.keys;
-        for (index, shadow) in self.shadows.iter().enumerate() {
-            let held = |key: &&Key| key.holders >> index & 1 == 1;
-            let weight = keys
-                .iter()
-                .filter(held)
-                .map(|key| u64::from(key.weight))
-                .sum();
-            assert_eq!(shadow.weight, weight, "shadow {index} knows its weight");
-            assert!(shadow.weight <= self.capacity, "shadow {index} is bounded");
-            assert_eq!(shadow.queues.len(), keys.iter().filter(held).count());
-            shadow
-                .queues
-                .validate(&Entries::new(&shadow.access, &self.directory));
-        }
-        for (&hash, &id) in &self.directory.ids {
-            assert_eq!(
-                keys[id as usize].hash, hash,
-                "the directory leads to the key"
-            );
-        }
-        let known = self.directory.ids.len() + self.directory.free.len();
-        assert_eq!(known, keys.len(), "every key is held or free");
-    }
-}
-
-impl Shadow {
-    fn make_room(&mut self, index: usize, weight: u64, capacity: u64, directory: &mut Directory) {
-        while self.weight + weight > capacity {
-            let victim = self.queues.evict(&Entries::new(&self.access, directory));
-            let victim = victim.expect("a shadow above its capacity holds an entry");
-            self.weight -= u64::from(directory.weight(victim));
-            directory.release(victim, 1 << index);
-        }
-    }
-
-    fn insert(&mut self, id: EntryId, weight: u32, directory: &Directory) {
-        self.access.reserve(id as usize + 1);
-        self.queues.reserve(id as usize + 1);
-        self.queues
-            .insert(id, &Entries::new(&self.access, directory));
-        self.weight += u64::from(weight);
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.index.len() - 1)
     }
 }

@@ -5,55 +5,62 @@
 //! and whoever finds it taken drops what it has: the shadows may miss a request, a reader or writer
 //! never waits.
 //!
-//! After each epoch the hits of the shadows are compared. Epochs are short at first, because most
-//! of what a wrong rule costs is lost early, and grow to four times the shadows' size. To change the
-//! rule has a price, since the entries that the old one kept have to be replaced one miss at a time,
-//! so a lead has to be worth 2 % of the cache.
+//! After each epoch, of half as many requests as a shadow has entries, the hits of the shadows are
+//! compared. To change the rule has a price, since the entries that the old one kept have to be
+//! replaced one miss at a time, and early leads may be chance: so the lead has to be 5 % of the hits
+//! at first, and the less the more was seen. Hits fade by half in 28 times a shadow's size.
 
 use super::queues::Rule;
-use super::shadow::Shadows;
+use super::shadow::Shadow;
 use crate::policy::HitSampler;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-const fn rule(small_percent: u8, duel: bool) -> Rule {
+const fn hit_to_stay(small_percent: u8, old_ghosts: bool) -> Rule {
     Rule {
         small_percent,
-        duel,
+        old_ghosts,
+        duel: false,
     }
 }
 
-/// The rules to choose from. The first is in force until one is known to be better.
-const RULES: [Rule; 7] = [
-    rule(10, false),
-    rule(1, false),
-    rule(3, false),
-    rule(20, false),
-    rule(40, false),
-    rule(85, false),
-    rule(1, true),
+/// The rules to choose from. The first is in force until another is known to be better.
+const RULES: [Rule; 6] = [
+    hit_to_stay(10, false),
+    hit_to_stay(3, true),
+    hit_to_stay(1, false),
+    hit_to_stay(25, false),
+    hit_to_stay(60, false),
+    Rule {
+        small_percent: 1,
+        old_ghosts: false,
+        duel: true,
+    },
 ];
 
 /// A shadow's entries: the cache's divided by this,
-const SHADOW_DIVISOR: u64 = 64;
+const SHADOW_DIVISOR: f64 = 64.0;
 /// but not fewer than this (if the cache has as many),
-const MIN_SHADOW: u64 = 64;
+const MIN_SHADOW: f64 = 64.0;
 /// nor more than this.
-const MAX_SHADOW: u64 = 512;
+const MAX_SHADOW: f64 = 512.0;
 
-/// The first epoch, in sampled requests for each entry of a shadow,
-const FIRST_EPOCH: f64 = 0.25;
-/// its growth from one epoch to the next,
-const EPOCH_GROWTH: f64 = 1.5;
-/// and its end.
-const LAST_EPOCH: f64 = 4.0;
+/// An epoch, in sampled requests for each entry of a shadow,
+const EPOCH: f64 = 0.5;
+/// and the fewest requests of one.
+const MIN_EPOCH: f64 = 8.0;
 /// What a hit counts for one epoch later.
-const DECAY: f64 = 0.9;
-/// The lead that a rule needs over the one in force: this part of that one's hits,
-const RELATIVE_LEAD: f64 = 0.005;
-/// this part of the shadow's entries,
+const DECAY: f64 = 0.9875;
+
+/// The lead that a rule needs over the one in force, in parts of that one's hits,
+const LEAD: f64 = 0.005;
+/// what is added to it at first,
+const EARLY_LEAD: f64 = 0.05;
+/// until so many requests for each entry of a shadow were seen; then it falls as their inverse.
+const EARLY: f64 = 8.0;
+/// The lead that it needs in parts of the shadow's entries,
 const LEAD_PER_ENTRY: f64 = 0.02;
-/// and so many hits.
+/// and in hits.
 const MIN_LEAD: f64 = 2.0;
 
 /// The choice of the rule, shared by all shards of a cache; see the module's text.
@@ -63,22 +70,23 @@ pub(super) struct Steering {
     rule: AtomicU8,
     /// Keys whose hash has its low 32 bits below this are sampled.
     threshold: AtomicU32,
-    trial: Mutex<Trial>,
+    contest: Mutex<Contest>,
 }
 
 #[derive(Debug)]
-struct Trial {
-    shadows: Shadows,
+struct Contest {
+    /// One for each rule.
+    shadows: [Shadow; RULES.len()],
+    /// The cache's.
     capacity: u64,
+    /// The average weight of the cache's entries.
     mean_weight: f64,
     /// A shadow's entries.
-    entries: u64,
-    /// The part of all keys that is sampled.
-    rate: f64,
-    /// Requests seen in this epoch.
-    requests: u64,
-    /// Requests in an epoch, for each entry of a shadow.
-    epoch: f64,
+    entries: f64,
+    /// Requests seen in this epoch
+    requests: f64,
+    /// and in all before.
+    past_requests: f64,
 }
 
 impl Steering {
@@ -86,131 +94,164 @@ impl Steering {
         let steering = Self {
             rule: AtomicU8::new(0),
             threshold: AtomicU32::new(0),
-            trial: Mutex::new(Trial {
-                shadows: Shadows::new(&RULES),
-                capacity: 0,
+            contest: Mutex::new(Contest {
+                shadows: RULES.map(Shadow::new),
+                capacity,
                 mean_weight: 1.0,
-                entries: 0,
-                rate: 0.0,
-                requests: 0,
-                epoch: FIRST_EPOCH,
+                entries: 0.0,
+                requests: 0.0,
+                past_requests: 0.0,
             }),
         };
-        steering.set_capacity(capacity);
+        steering.fit(&mut steering.contest.lock());
         steering
     }
 
     /// The rule in force.
+    #[inline]
     pub(super) fn rule(&self) -> Rule {
         // Relaxed: the rule guards no other memory.
-        RULES[self.rule.load(Ordering::Relaxed) as usize]
+        RULES[usize::from(self.rule.load(Ordering::Relaxed))]
     }
 
     /// Whether the key with this hash belongs to the sample.
+    #[inline]
     pub(super) fn samples(&self, hash: u64) -> bool {
-        (hash as u32) < self.threshold()
+        (hash as u32) < self.threshold.load(Ordering::Relaxed)
     }
 
     /// A sampled key was asked for that is not resident.
+    #[cold]
     pub(super) fn miss(&self, hash: u64, weight: u32) {
-        if let Some(mut trial) = self.trial.try_lock() {
-            self.replay(&mut trial, hash, weight);
+        if let Some(mut contest) = self.contest.try_lock() {
+            self.replay(&mut contest, hash, Some(weight));
         }
     }
 
     /// A sampled entry was removed, not evicted.
+    #[cold]
     pub(super) fn forget(&self, hash: u64) {
-        if let Some(mut trial) = self.trial.try_lock() {
-            trial.shadows.forget(hash);
+        if let Some(mut contest) = self.contest.try_lock() {
+            contest
+                .shadows
+                .iter_mut()
+                .for_each(|shadow| shadow.remove(hash));
         }
     }
 
     pub(super) fn set_capacity(&self, capacity: u64) {
-        let mut trial = self.trial.lock();
-        if trial.capacity != capacity {
-            trial.capacity = capacity;
-            self.fit(&mut trial);
+        let mut contest = self.contest.lock();
+        if contest.capacity != capacity {
+            contest.capacity = capacity;
+            self.fit(&mut contest);
         }
     }
 
     /// So much do the cache's entries weigh on average.
     pub(super) fn set_mean_weight(&self, mean_weight: f64) {
-        let mut trial = self.trial.lock();
-        // Smaller changes are not worth the keys that a change of the sample loses.
-        if !(0.5..2.0).contains(&(mean_weight / trial.mean_weight)) {
-            trial.mean_weight = mean_weight;
-            self.fit(&mut trial);
+        let mut contest = self.contest.lock();
+        // Smaller changes are not worth what a change of the sample forgets.
+        if !(0.5..2.0).contains(&(mean_weight / contest.mean_weight)) {
+            contest.mean_weight = mean_weight;
+            self.fit(&mut contest);
         }
     }
 
     /// Forgets all keys and all history.
     pub(super) fn clear(&self) {
-        let mut trial = self.trial.lock();
-        trial.shadows.clear();
-        trial.requests = 0;
-        trial.epoch = FIRST_EPOCH;
+        let mut contest = self.contest.lock();
+        contest.shadows.iter_mut().for_each(Shadow::clear);
+        contest.restart();
         self.rule.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn validate(&self) {
-        let trial = self.trial.lock();
-        trial.shadows.validate();
-        assert!(trial.requests <= trial.epoch_requests(), "epochs end");
+        let contest = self.contest.lock();
+        contest.shadows.iter().for_each(Shadow::validate);
+        assert!(contest.requests < contest.epoch_requests(), "epochs end");
     }
 
-    /// Fits the sample and the shadows to the cache.
-    fn fit(&self, trial: &mut Trial) {
-        let entries = (trial.capacity as f64 / trial.mean_weight).max(1.0);
-        let shadow = (entries as u64 / SHADOW_DIVISOR).clamp(MIN_SHADOW, MAX_SHADOW);
-        trial.rate = (shadow as f64 / entries).min(1.0);
-        trial.entries = (entries * trial.rate) as u64;
-        // A shorter epoch may be over already; the next request ends it.
-        trial.requests = trial.requests.min(trial.epoch_requests());
-        let threshold = (trial.rate * 2f64.powi(32)) as u32;
-        self.threshold.store(threshold, Ordering::Relaxed);
-        let capacity = (trial.capacity as f64 * trial.rate).round() as u64;
-        let sampled = |hash: u64| (hash as u32) < threshold;
-        trial
+    /// Fits the sample and the shadows to the cache; they begin again, under the rule in force.
+    fn fit(&self, contest: &mut MutexGuard<'_, Contest>) {
+        let entries = (contest.capacity as f64 / contest.mean_weight).max(1.0);
+        contest.entries = (entries / SHADOW_DIVISOR)
+            .clamp(MIN_SHADOW, MAX_SHADOW)
+            .min(entries)
+            .floor();
+        let rate = contest.entries / entries;
+        let capacity = (contest.capacity as f64 * rate).round() as u64;
+        // Small entries must not find a shadow of large ones full of ids.
+        let slots = if contest.mean_weight == 1.0 { 1.0 } else { 2.0 };
+        let slots = (contest.entries * slots) as u16;
+        contest
             .shadows
-            .resize(capacity, trial.entries as usize, sampled);
-        // A smaller sample has shorter epochs; one that was over by now ends with the next request.
-        trial.requests = trial.requests.min(trial.epoch_requests());
+            .iter_mut()
+            .for_each(|shadow| shadow.fit(capacity, slots));
+        self.threshold
+            .store((rate * 2f64.powi(32)) as u32, Ordering::Relaxed);
+        contest.restart();
     }
 
-    fn replay(&self, trial: &mut Trial, hash: u64, weight: u32) {
-        trial.shadows.request(hash, weight);
-        trial.requests += 1;
-        if trial.requests >= trial.epoch_requests() {
-            trial.requests = 0;
-            trial.epoch = (trial.epoch * EPOCH_GROWTH).min(LAST_EPOCH);
-            self.choose(trial);
+    fn replay(&self, contest: &mut Contest, hash: u64, weight: Option<u32>) {
+        contest.replay(hash, weight);
+        contest.requests += 1.0;
+        if contest.requests >= contest.epoch_requests() {
+            let in_force = usize::from(self.rule.load(Ordering::Relaxed));
+            let chosen = contest.choose(in_force);
+            self.rule.store(chosen as u8, Ordering::Relaxed);
         }
-    }
-
-    fn choose(&self, trial: &mut Trial) {
-        let in_force = self.rule.load(Ordering::Relaxed) as usize;
-        let hits = || trial.shadows.hits();
-        let in_force_hits = hits().nth(in_force).expect("every rule has a shadow");
-        let (best, most) =
-            hits()
-                .enumerate()
-                .fold((in_force, in_force_hits), |best, (rule, hits)| {
-                    if hits > best.1 { (rule, hits) } else { best }
-                });
-        let lead = most - in_force_hits;
-        let price = (in_force_hits * RELATIVE_LEAD)
-            .max(trial.entries as f64 * LEAD_PER_ENTRY)
-            .max(MIN_LEAD);
-        if lead >= price {
-            self.rule.store(best as u8, Ordering::Relaxed);
-        }
-        trial.shadows.decay(DECAY);
     }
 }
 
-impl Trial {
-    fn epoch_requests(&self) -> u64 {
-        ((self.entries as f64 * self.epoch) as u64).max(8)
+impl Contest {
+    fn restart(&mut self) {
+        self.requests = 0.0;
+        self.past_requests = 0.0;
+    }
+
+    fn epoch_requests(&self) -> f64 {
+        (self.entries * EPOCH).floor().max(MIN_EPOCH)
+    }
+
+    /// Replays a request in all shadows. A hit of the cache does not tell its weight: it is the one
+    /// that some shadow knows, or the average.
+    fn replay(&mut self, hash: u64, weight: Option<u32>) {
+        let found = self.shadows.each_ref().map(|shadow| shadow.find(hash));
+        let known = || {
+            let mut holders = self.shadows.iter().zip(found);
+            holders.find_map(|(shadow, id)| id.map(|id| shadow.weight_of(id)))
+        };
+        let weight = weight.or_else(known).unwrap_or(self.mean_weight as u32);
+        for (shadow, id) in self.shadows.iter_mut().zip(found) {
+            match id {
+                Some(id) => shadow.hit(id),
+                None => shadow.insert(hash, weight),
+            }
+        }
+    }
+
+    /// Ends the epoch and chooses the rule for the next one.
+    fn choose(&mut self, in_force: usize) -> usize {
+        self.past_requests += self.requests;
+        self.requests = 0.0;
+        let hits = self.shadows.each_ref().map(Shadow::hits);
+        let best =
+            (0..hits.len()).fold(
+                in_force,
+                |best, rule| if hits[rule] > hits[best] { rule } else { best },
+            );
+        let early = (EARLY * self.entries / self.past_requests).min(1.0);
+        let price = (hits[in_force] * (LEAD + EARLY_LEAD * early))
+            .max(self.entries * LEAD_PER_ENTRY)
+            .max(MIN_LEAD);
+        self.shadows
+            .iter_mut()
+            .for_each(|shadow| shadow.decay(DECAY));
+        if hits[best] - hits[in_force] >= price {
+            best
+        } else {
+            in_force
+        }
     }
 }
 
@@ -220,32 +261,13 @@ impl HitSampler for Steering {
     }
 
     fn hits(&self, hashes: &[u64]) {
-        let Some(mut trial) = self.trial.try_lock() else {
+        let Some(mut contest) = self.contest.try_lock() else {
             return;
         };
-        // A hit does not tell its weight: a key that no shadow holds weighs what most do.
-        let weight = (trial.mean_weight as u32).max(1);
         for &hash in hashes {
             if self.samples(hash) {
-                self.replay(&mut trial, hash, weight);
+                self.replay(&mut contest, hash, None);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Steering;
-
-    #[test]
-    fn epoch_of_a_cache_that_shrank_ends_with_the_next_request() {
-        let steering = Steering::new(10_000);
-        for hash in 0..30 {
-            steering.miss(hash, 1);
-        }
-        steering.set_capacity(1);
-        steering.validate();
-        steering.miss(0, 1);
-        assert_eq!(steering.trial.lock().requests, 0);
     }
 }
