@@ -15,9 +15,14 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-# The laboratory's whole report, within minutes; machines in other use give useless timings.
-bench out="target/report":
-    cargo run --release --package nuthatch-lab -- report --quick --out {{out}}
+# Speed, evictions, memory and hit ratios in brief, with the rows as JSON; machines in other use give
+# useless timings.
+bench out="target/bench":
+    mkdir -p {{out}}
+    cargo run --release --package nuthatch-lab -- throughput --quick --json {{out}}/throughput.json
+    cargo run --release --package nuthatch-lab -- evict --quick --json {{out}}/evict.json
+    cargo run --release --package nuthatch-lab -- memory --quick --json {{out}}/memory.json
+    cargo run --release --package nuthatch-lab -- hitratio --quick --json {{out}}/hitratio.json
 
 # Model-checks the concurrent parts: every interleaving of a few threads' steps.
 loom:
