@@ -18,6 +18,7 @@ use ::nuthatch::policy::PolicyError;
 use ::nuthatch::{Engine, Policy};
 use classic_lockfree::ClassicLockFree;
 use classic_rwlock::ClassicRwLock;
+pub use nuthatch::Nuthatch;
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
 use std::hint::black_box;
@@ -256,7 +257,7 @@ impl CacheSpec {
     ) -> M::Output {
         match self.design {
             Design::Nuthatch(engine, ref policy) => {
-                measurement.visit(|| nuthatch::Nuthatch::new(capacity, engine, policy))
+                measurement.visit(|| Nuthatch::new(capacity, engine, policy, Hasher::default()))
             }
             Design::ClassicRwLock(victims) => {
                 measurement.visit(|| ClassicRwLock::new(capacity, victims))

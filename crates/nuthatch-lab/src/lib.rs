@@ -11,6 +11,7 @@ pub mod keys;
 pub mod output;
 pub mod progress;
 pub mod reference;
+pub mod replay;
 pub mod simulate;
 pub mod sizes;
 pub mod subject;

@@ -104,15 +104,28 @@ struct Slot {
 }
 
 #[derive(Debug, Default)]
-struct Slots(Vec<Slot>);
+struct Slots {
+    list: Vec<Slot>,
+    /// By key, where hashes are not those of [`key_hash`].
+    hashes: Option<Box<[u64]>>,
+}
+
+impl Slots {
+    fn hash_of(&self, key: u64) -> u64 {
+        match &self.hashes {
+            Some(hashes) => hashes[key as usize],
+            None => key_hash(key),
+        }
+    }
+}
 
 impl EntryFacts for Slots {
     fn hash(&self, id: EntryId) -> u64 {
-        key_hash(self.0[id as usize].key)
+        self.hash_of(self.list[id as usize].key)
     }
 
     fn weight(&self, id: EntryId) -> u32 {
-        self.0[id as usize].weight
+        self.list[id as usize].weight
     }
 }
 
@@ -164,6 +177,20 @@ impl Simulator {
         };
         simulator.reserve(first_slots);
         simulator
+    }
+
+    /// Lets the policy see these hashes, by key, instead of those of [`key_hash`]. A cache that
+    /// gives its policy the same ones has the same luck with them.
+    ///
+    /// # Panics
+    /// If a key was asked for already; later, if one is asked for that has no hash here.
+    pub fn with_hashes(mut self, hashes: impl Into<Box<[u64]>>) -> Self {
+        assert!(
+            self.index.is_empty(),
+            "the policy has not seen other hashes"
+        );
+        self.slots.hashes = Some(hashes.into());
+        self
     }
 
     /// Replays one request. Keys must be dense numbers, as in every trace: memory grows with the
@@ -235,7 +262,7 @@ impl Simulator {
             .collect();
         let mut used = 0;
         for &(key, &id) in &resident {
-            let slot = self.slots.0[id as usize];
+            let slot = self.slots.list[id as usize];
             assert_eq!(slot.key, key, "the index and slot {id} agree on the key");
             used += u64::from(slot.weight);
         }
@@ -255,7 +282,7 @@ impl Simulator {
             "the weight is within the capacity"
         );
         assert_eq!(
-            self.slots.0.len(),
+            self.slots.list.len(),
             resident.len() + self.free.len(),
             "no slot is lost"
         );
@@ -286,14 +313,14 @@ impl Simulator {
         if u64::from(weight) > self.capacity {
             return Outcome::Bypass;
         }
-        self.policy.prepare(key_hash(key), weight);
+        self.policy.prepare(self.slots.hash_of(key), weight);
         while self.used + u64::from(weight) > self.capacity {
             let entries = Entries::new(&self.access, &self.slots);
             let victim = self
                 .policy
                 .evict(&entries)
                 .expect("a cache without room has a victim");
-            evicted(self.slots.0[victim as usize].key);
+            evicted(self.slots.list[victim as usize].key);
             self.forget(victim);
         }
         let id = self.allocate(Slot { key, weight });
@@ -308,15 +335,15 @@ impl Simulator {
 
     fn allocate(&mut self, slot: Slot) -> EntryId {
         if let Some(id) = self.free.pop() {
-            self.slots.0[id as usize] = slot;
+            self.slots.list[id as usize] = slot;
             return id;
         }
-        let id = self.slots.0.len();
+        let id = self.slots.list.len();
         if id == self.reserved {
             // A policy may size its history by the slots, so there are not many more than entries.
             self.reserve(id + id / 2);
         }
-        self.slots.0.push(slot);
+        self.slots.list.push(slot);
         id as EntryId
     }
 
@@ -327,7 +354,7 @@ impl Simulator {
     }
 
     fn forget(&mut self, id: EntryId) {
-        let slot = self.slots.0[id as usize];
+        let slot = self.slots.list[id as usize];
         let indexed = std::mem::replace(&mut self.index[slot.key as usize], ABSENT);
         assert_eq!(indexed, id, "the policy evicts resident entries");
         self.used -= u64::from(slot.weight);

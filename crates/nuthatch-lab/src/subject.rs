@@ -16,8 +16,8 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use thiserror::Error;
 
-/// The seed of all random choices, so that a simulation can be repeated.
-const SEED: u64 = 0x5EED;
+/// The seed of all random choices, so that a simulation can be repeated. Our caches have it too.
+pub const SEED: u64 = 0x5EED;
 
 /// The prefix that asks for the reference of a policy.
 pub(crate) const REFERENCE: &str = "reference:";

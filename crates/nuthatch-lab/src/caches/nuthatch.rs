@@ -2,24 +2,39 @@
 //! `insert`, and `get_or_insert_with` to read through. Statistics are on, as they are by default.
 
 use super::{BenchCache, Key, Value};
+use crate::subject::SEED;
 use nuthatch::{Cache, Engine, Policy};
 use std::convert::Infallible;
+use std::hash::BuildHasher;
 use std::hint::black_box;
 
-pub(super) struct Nuthatch<K, V>(Cache<K, V>);
+/// This project's own cache.
+#[derive(Debug)]
+pub struct Nuthatch<K, V, S>(Cache<K, V, S>);
 
-impl<K: Key, V: Value> Nuthatch<K, V> {
-    pub(super) fn new(capacity: usize, engine: Engine, policy: &Policy) -> Self {
+impl<K: Key, V: Value, S: BuildHasher + Send + Sync + 'static> Nuthatch<K, V, S> {
+    /// A cache with room for `capacity` entries.
+    ///
+    /// # Panics
+    /// If there is room for none.
+    pub fn new(capacity: usize, engine: Engine, policy: &Policy, hasher: S) -> Self {
         let cache = Cache::builder()
             .capacity(capacity as u64)
             .engine(engine)
             .policy(policy.clone())
+            .seed(SEED)
+            .hasher(hasher)
             .build();
         Self(cache.expect("the capacity is above zero, and all else is as it is by default"))
     }
 }
 
-impl<K: Key, V: Value> BenchCache<K, V> for Nuthatch<K, V> {
+impl<K, V, S> BenchCache<K, V> for Nuthatch<K, V, S>
+where
+    K: Key,
+    V: Value,
+    S: BuildHasher + Send + Sync + 'static,
+{
     #[inline]
     fn read<T>(&self, key: &K, look: impl FnOnce(&V) -> T) -> Option<T> {
         self.0.with(key, look)

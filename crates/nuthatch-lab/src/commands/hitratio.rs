@@ -2,27 +2,22 @@
 //! several.
 //!
 //! The simulator tells what a policy misses; a cache that shards, loses hits or writes, or rounds
-//! its capacity misses something else, and this command tells how much. Several threads take the
-//! trace's requests in turn, a few at a time, so its order is kept but for the few in flight.
+//! its capacity misses something else, and this command tells how much.
 
 use super::present;
 use anyhow::{Context, bail};
 use nuthatch_lab::bundled;
-use nuthatch_lab::caches::{BenchCache, CacheList, Family, Visitor, listing};
-use nuthatch_lab::keys::{Integers, KeyKind};
+use nuthatch_lab::caches::{CacheList, Family, listing};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
+use nuthatch_lab::replay::Replay;
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::sizes::CacheSize;
-use nuthatch_lab::trace::{Columns, Request, Source, Trace};
+use nuthatch_lab::trace::{Columns, Source, Trace};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-/// Requests that a thread takes at a time.
-const TAKEN: usize = 32;
 const QUICK_SIZES: &[&str] = &["1%", "10%"];
 
 #[derive(Debug, clap::Args)]
@@ -138,49 +133,6 @@ fn replay_all(arguments: &Arguments, trace: &Trace, sizes: &[CacheSize]) -> Vec<
     rows
 }
 
-/// Reads a trace through a new cache and counts the misses.
-struct Replay<'a> {
-    requests: &'a [Request],
-    threads: usize,
-    /// The cache evicts on a thread of its own; far behind, that would leave it above its bound.
-    own_threads: bool,
-}
-
-impl Visitor<u64, u64> for Replay<'_> {
-    type Output = u64;
-
-    fn visit<C: BenchCache<u64, u64>>(self, build: impl FnOnce() -> C) -> u64 {
-        let cache = build();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut misses = 0;
-            loop {
-                // Relaxed: each thread only needs a place of its own.
-                let begin = next.fetch_add(TAKEN, Ordering::Relaxed);
-                let Some(rest) = self.requests.get(begin..) else {
-                    return misses;
-                };
-                for request in rest.iter().take(TAKEN) {
-                    let id = request.key;
-                    let hit = cache.read_through(&Integers::key(id), || Integers::value(id));
-                    misses += u64::from(!hit);
-                }
-                if self.own_threads {
-                    cache.settle();
-                }
-            }
-        };
-        thread::scope(|scope| {
-            let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(work)).collect();
-            let own: u64 = work();
-            let joined = others.into_iter().map(|other| other.join());
-            own + joined
-                .map(|misses| misses.expect("no cache panics"))
-                .sum::<u64>()
-        })
-    }
-}
-
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new([
         ("trace", Align::Left),
@@ -199,38 +151,4 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nuthatch_lab::caches::CacheSpec;
-
-    fn misses(cache: &str, capacity: usize, threads: usize) -> u64 {
-        let source: Source = "zipf:1:1000:20000".parse().unwrap();
-        let trace = source.load(None).unwrap();
-        let replay = Replay {
-            requests: trace.requests(),
-            threads,
-            own_threads: false,
-        };
-        cache.parse::<CacheSpec>().unwrap().visit(capacity, replay)
-    }
-
-    #[test]
-    fn each_request_is_answered_once_whatever_the_threads() {
-        let room_for_all = 1000;
-        let keys = misses("classic-rwlock", room_for_all, 1);
-        assert!(keys < 1000);
-        let racing = misses("classic-rwlock", room_for_all, 4);
-        // Threads that miss the same key at once each load it.
-        assert!((keys..=4 * keys).contains(&racing), "{racing} for {keys}");
-    }
-
-    #[test]
-    fn from_one_thread_the_classic_designs_miss_what_lru_misses() {
-        let lru = misses("nuthatch-locked:lru", 100, 1);
-        assert_eq!(misses("classic-rwlock", 100, 1), lru);
-        assert_eq!(misses("classic-lockfree", 100, 1), lru);
-    }
 }
