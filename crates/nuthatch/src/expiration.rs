@@ -81,8 +81,9 @@ impl<K, V> Expiration<K, V> {
         self.time_to_idle.is_some() || self.per_entry.is_some()
     }
 
-    /// The times of an entry that is written at `now_ns`. `remaining` is `None` for a new key, and else the time that the
-    /// replaced value had left, in nanoseconds.
+    /// The times of an entry that is written at `now_ns`; `None` while no entry has any.
+    /// `remaining` is `None` for a new key, and else the time that the replaced value had left, in
+    /// nanoseconds.
     #[inline]
     pub(crate) fn after_write(
         &self,
@@ -92,9 +93,9 @@ impl<K, V> Expiration<K, V> {
         now_ns: u64,
         lifetime: Lifetime,
         remaining: Option<Option<u64>>,
-    ) -> EntryTimes {
+    ) -> Option<EntryTimes> {
         if !self.is_in_use() {
-            return EntryTimes::default();
+            return None;
         }
         let (fixed, own, idle) = match lifetime {
             Lifetime::Configured => (
@@ -110,11 +111,11 @@ impl<K, V> Expiration<K, V> {
         let deadline = |duration: Option<Duration>| deadline_ns(now_ns, duration?);
         let limit_ns = deadline(fixed);
         let (own_ns, idle_ns) = (deadline(own), deadline(idle));
-        EntryTimes {
+        Some(EntryTimes {
             deadline_ns: [limit_ns, idle_ns, own_ns].into_iter().flatten().min(),
             limit_ns,
             written_ns: self.keep_written.then_some(now_ns),
-        }
+        })
     }
 
     /// The duration that the user's [`Expiry`] gives a written entry.

@@ -92,6 +92,11 @@ impl Snapshot {
         self.tables.binary_search(&address).is_ok()
     }
 
+    /// Whether some reader may still look at any entry.
+    pub(crate) fn protects_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// Whether some reader may still look at the entry at `address`.
     pub(crate) fn protects_entry(&self, address: usize) -> bool {
         self.entries.binary_search(&address).is_ok()
@@ -249,21 +254,21 @@ impl Record {
         self.owned.store(false, Ordering::Release);
     }
 
-    /// Takes a pair of cells, if one is free. Owner only.
+    /// Takes a pair of cells, if one is free, and returns it with its bit in `free`. Owner only.
     #[inline]
-    fn take(&self) -> Option<(u32, &Pair)> {
+    fn take(&self) -> Option<(usize, &Pair)> {
         let free = self.free.load(Ordering::Relaxed);
-        let number = free.trailing_zeros();
-        let pair = self.pairs.get(number as usize)?;
-        self.free.store(free & (free - 1), Ordering::Relaxed);
-        Some((number, pair))
+        let pair = self.pairs.get(free.trailing_zeros() as usize)?;
+        let bit = free & free.wrapping_neg();
+        self.free.store(free ^ bit, Ordering::Relaxed);
+        Some((bit, pair))
     }
 
     #[inline]
-    fn put(&self, pair: u32) {
+    fn put(&self, bit: usize) {
         let free = self.free.load(Ordering::Relaxed);
         // Release: pairs with the Acquire in `Domain::acquire`.
-        self.free.store(free | 1 << pair, Ordering::Release);
+        self.free.store(free | bit, Ordering::Release);
     }
 }
 
@@ -273,10 +278,9 @@ impl Record {
 pub(crate) struct Protection<'d> {
     record: &'d Record,
     pair: &'d Pair,
-    /// The pair's number in the record.
-    number: u32,
-    /// Whether the whole record belongs to this protection, because the thread's own was full.
-    spare: bool,
+    /// The pair's bit in [`Record::free`]; 0 if the whole record belongs to this protection, because
+    /// the thread's own was full.
+    bit: usize,
     not_send: PhantomData<*const ()>,
 }
 
@@ -286,11 +290,10 @@ impl<'d> Protection<'d> {
     #[inline]
     pub(crate) fn new(domain: &'d Domain, record: &'d Record) -> Self {
         match record.take() {
-            Some((number, pair)) => Self {
+            Some((bit, pair)) => Self {
                 record,
                 pair,
-                number,
-                spare: false,
+                bit,
                 not_send: PhantomData,
             },
             None => Self::spare(domain),
@@ -301,12 +304,10 @@ impl<'d> Protection<'d> {
     #[cold]
     fn spare(domain: &'d Domain) -> Self {
         let record = domain.acquire();
-        let (number, pair) = record.take().expect("a new owner finds all cells free");
         Self {
             record,
-            pair,
-            number,
-            spare: true,
+            pair: &record.pairs[0],
+            bit: 0,
             not_send: PhantomData,
         }
     }
@@ -349,9 +350,10 @@ impl Drop for Protection<'_> {
         // Release: pairs with the Acquire in `Domain::take`. The table's cell is left alone: what
         // it holds at worst delays the end of one old table until this thread reads again.
         pair.entry.store(0, Ordering::Release);
-        self.record.put(self.number);
-        if self.spare {
+        if self.bit == 0 {
             self.record.release();
+        } else {
+            self.record.put(self.bit);
         }
     }
 }

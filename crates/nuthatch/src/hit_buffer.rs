@@ -434,7 +434,7 @@ mod model {
             }
             let owner = thread::spawn({
                 let buffer = Arc::clone(&buffer);
-                move || (14..17).for_each(|value| drop(buffer.record(0, value)))
+                move || (14..17).for_each(|value| _ = buffer.record(0, value))
             });
             let mut heard = drained(&buffer);
             owner.join().expect("no panic");

@@ -236,8 +236,9 @@ pub trait EvictionPolicy: Send + Sync + Debug {
     /// Ids below `slots` may be used from now on.
     fn reserve(&mut self, slots: usize);
 
-    /// The bound of the whole cache: told before the first entry, and when it changes. `capacity` is this shard's share of it, in units of
-    /// weight. Shards borrow from each other, so the shard may hold somewhat more or less.
+    /// The bound of the whole cache: told before the first entry, and when it changes. `capacity` is
+    /// this shard's share of it, in units of weight. Shards borrow from each other, so the shard may
+    /// hold somewhat more or less.
     fn set_capacity(&mut self, capacity: u64);
 
     /// A key that is not resident will be inserted with this weight; evictions to make room for it
@@ -258,6 +259,23 @@ pub trait EvictionPolicy: Send + Sync + Debug {
 
     /// Chooses a victim, forgets it and returns it; its hash and weight can still be asked for.
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId>;
+
+    /// What most insertions into a full cache come to, in one call: announces a key, evicts one
+    /// entry and links `id`, which has taken its slot already, in that order. `None`, and nothing is
+    /// linked, if there is none to evict. A policy has no reason to write its own.
+    #[inline]
+    fn exchange(
+        &mut self,
+        hash: u64,
+        weight: u32,
+        id: EntryId,
+        entries: &Entries<'_>,
+    ) -> Option<EntryId> {
+        self.prepare(hash, weight);
+        let victim = self.evict(entries)?;
+        self.insert(id, entries);
+        Some(victim)
+    }
 
     /// A key with this hash is about to be announced by `prepare`, or to be evicted: the place to
     /// have memory loaded that the hash leads to. Must be quick.

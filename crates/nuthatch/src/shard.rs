@@ -27,11 +27,13 @@
 )]
 
 use crate::hazard::{Protection, domain};
-use crate::policy::{AccessBytes, BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy};
+use crate::policy::{
+    AccessBytes, BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy, HitMode,
+};
 use crate::slab::{SlotVec, prefetch};
 use crate::sync::atomic::AtomicPtr;
 use crate::sync::{RwLock, RwLockWriteGuard};
-use crate::table::{Check, Found, Place, Table};
+use crate::table::{Check, Found, Place, Table, Whereabouts};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -65,15 +67,17 @@ pub(crate) struct Times {
     written: Option<SlotVec<AtomicU64>>,
 }
 
-/// See the module's text.
-#[repr(align(128))]
+/// See the module's text. In the order of need: what every read looks at lies on the first line.
+#[repr(C, align(128))]
 pub(crate) struct Shard<K, V> {
     table: AtomicPtr<Table>,
     slots: SlotVec<Slot<K, V>>,
     pub(crate) access: AccessBytes,
-    times: OnceLock<Times>,
+    times: OnceLock<Box<Times>>,
     /// What readers store under [`HitMode::Stamp`].
     pub(crate) era: AtomicU8,
+    /// Where the table's lines are, for [`prefetch`](Self::prefetch).
+    whereabouts: Whereabouts,
     /// Weight of all live entries. Written under the lock, read by anyone who looks for a shard to
     /// evict from.
     weight: AtomicU64,
@@ -131,8 +135,11 @@ struct Writer {
     /// Entries of a table that was invalidated as a whole, still to be removed one by one.
     doomed: Vec<EntryId>,
     keep: KeepTimes,
-    /// The entry that will most likely be evicted next, and its hash.
+    /// The entry that will most likely be evicted next, and its hash. Forgotten when slots become
+    /// free: an id means the same entry until then.
     ahead: Option<(EntryId, u64)>,
+    /// Whether readers store the policy's era.
+    stamps: bool,
 }
 
 /// Slots and tables that readers may still look at.
@@ -162,12 +169,14 @@ unsafe impl Sync for Limbo {}
 struct Bits(Vec<u64>);
 
 impl Bits {
+    #[inline]
     fn contains(&self, id: EntryId) -> bool {
         self.0
             .get(id as usize / 64)
             .is_some_and(|word| word & 1 << (id % 64) != 0)
     }
 
+    #[inline]
     fn insert(&mut self, id: EntryId) {
         if id as usize / 64 >= self.0.len() {
             self.0.resize(id as usize / 64 + 1, 0);
@@ -175,6 +184,7 @@ impl Bits {
         self.0[id as usize / 64] |= 1 << (id % 64);
     }
 
+    #[inline]
     fn remove(&mut self, id: EntryId) {
         if let Some(word) = self.0.get_mut(id as usize / 64) {
             *word &= !(1 << (id % 64));
@@ -219,14 +229,14 @@ impl Removed {
 }
 
 /// The answers to what a policy may ask.
-struct Facts<'a, K, V> {
+struct Facts<'a, K, V, H> {
     slots: &'a SlotVec<Slot<K, V>>,
     live: &'a Bits,
     weights: Option<&'a [u32]>,
-    hash: &'a dyn Fn(&K) -> u64,
+    hash: &'a H,
 }
 
-impl<K, V> EntryFacts for Facts<'_, K, V> {
+impl<K, V, H: Fn(&K) -> u64> EntryFacts for Facts<'_, K, V, H> {
     fn hash(&self, id: EntryId) -> u64 {
         assert!(
             self.live.contains(id),
@@ -244,6 +254,7 @@ impl<K, V> EntryFacts for Facts<'_, K, V> {
 impl<K, V> Shard<K, V> {
     pub(crate) fn new(mut setup: ShardSetup) -> Self {
         setup.policy.set_capacity(setup.share);
+        let stamps = setup.policy.hit_mode() == HitMode::Stamp;
         // A shard may hold somewhat more than its share while others hold less, and as many slots
         // again as limbo keeps back.
         let batch = if needs_drop::<Entry<K, V>>() {
@@ -254,8 +265,10 @@ impl<K, V> Shard<K, V> {
         let expected = setup.expected.min(MAX_FIRST_ENTRIES);
         let margin = 4 * expected.isqrt() + 4;
         let first_slots = expected + margin + 2 * batch;
+        let table = Table::new(expected + margin);
         Self {
-            table: AtomicPtr::new(Box::into_raw(Box::new(Table::new(expected + margin)))),
+            whereabouts: Whereabouts::of(&table),
+            table: AtomicPtr::new(Box::into_raw(Box::new(table))),
             slots: SlotVec::new(first_slots),
             access: AccessBytes::new(first_slots),
             times: OnceLock::new(),
@@ -285,6 +298,7 @@ impl<K, V> Shard<K, V> {
                 doomed: Vec::new(),
                 keep: setup.keep,
                 ahead: None,
+                stamps,
             }),
         }
     }
@@ -323,42 +337,70 @@ impl<K, V> Shard<K, V> {
         hash: u64,
         is_it: impl Fn(&K) -> bool,
     ) -> Option<(EntryId, &'p Entry<K, V>)> {
+        let id = match self.find_in_table(protection, hash, &is_it) {
+            Found::Entry(id) => id,
+            Found::Absent => return None,
+            Found::Changed => self.find_in_tables(protection, hash, &is_it)?,
+        };
+        // SAFETY: `find_in_table` has accepted the entry, which is protected until `protection`
+        // protects something else, which its `&mut` borrow forbids while the returned reference
+        // lives.
+        Some((id, unsafe { (*self.slots.get(id).get()).assume_init_ref() }))
+    }
+
+    /// As [`find_in_table`](Self::find_in_table), as often as writers come between.
+    #[cold]
+    #[inline(never)]
+    fn find_in_tables(
+        &self,
+        protection: &Protection<'_>,
+        hash: u64,
+        is_it: &impl Fn(&K) -> bool,
+    ) -> Option<EntryId> {
         loop {
-            // Acquire: pairs with the Release in `Exclusive::publish`.
-            let seen = self.table.load(Ordering::Acquire);
-            protection.protect_table(seen.addr());
-            let current = self.table.load(Ordering::Acquire);
-            if current != seen {
-                continue;
-            }
-            // SAFETY: the table was current after it was protected, so it is freed only after a
-            // snapshot that no longer sees the protection.
-            let table = unsafe { &*current };
-            let found = table.find_shared(hash, |id, place| {
-                let slot = self.slots.get(id);
-                protection.protect_entry(ptr::from_ref(slot).addr());
-                // Acquire: as the first load of the id. Still linked after the protection: the
-                // slot is reused only after a snapshot that no longer sees the protection.
-                if place.load(Ordering::Acquire) != id {
-                    return None;
-                }
-                // SAFETY: linked, so initialised before its id was published (Release in
-                // `Table::insert`/`replace`, Acquire in `find_shared`), and protected until
-                // `protection` protects something else, which its `&mut` borrow forbids while the
-                // returned reference lives.
-                let entry = unsafe { (*slot.get()).assume_init_ref() };
-                Some(if is_it(&entry.key) {
-                    Check::Accept((id, entry))
-                } else {
-                    Check::Reject
-                })
-            });
-            match found {
-                Found::Entry(entry) => return Some(entry),
+            match self.find_in_table(protection, hash, is_it) {
+                Found::Entry(id) => return Some(id),
                 Found::Absent => return None,
-                Found::Moved => {}
+                Found::Changed => {}
             }
         }
+    }
+
+    /// Finds the entry with this hash that `is_it` accepts in what is the table now, and leaves it
+    /// protected.
+    #[inline]
+    fn find_in_table(
+        &self,
+        protection: &Protection<'_>,
+        hash: u64,
+        is_it: &impl Fn(&K) -> bool,
+    ) -> Found {
+        // Acquire: pairs with the Release in `Exclusive::publish`.
+        let seen = self.table.load(Ordering::Acquire);
+        protection.protect_table(seen.addr());
+        let current = self.table.load(Ordering::Acquire);
+        if current != seen {
+            return Found::Changed;
+        }
+        // SAFETY: the table was current after it was protected, so it is freed only after a
+        // snapshot that no longer sees the protection.
+        let table = unsafe { &*current };
+        table.find_shared(hash, |id, place| {
+            let slot = self.slots.get(id);
+            protection.protect_entry(ptr::from_ref(slot).addr());
+            // Acquire: as the first load of the id. Still linked after the protection: the slot is
+            // reused only after a snapshot that no longer sees the protection.
+            if place.load(Ordering::Acquire) != id {
+                return Check::Gone;
+            }
+            // SAFETY: linked, so initialised before its id was published (Release in
+            // `Table::insert`/`replace`, Acquire in `find_shared`), and protected.
+            if is_it(unsafe { &(*slot.get()).assume_init_ref().key }) {
+                Check::Accept
+            } else {
+                Check::Reject
+            }
+        })
     }
 
     /// As [`find`](Self::find), under the shard's read lock; the entry is protected before the
@@ -442,15 +484,11 @@ impl<K, V> Shard<K, V> {
         Some(written.get(id).load(Ordering::Relaxed))
     }
 
-    /// Has the cache line loaded where a search for `hash` begins.
+    /// Has the cache line loaded where a search for `hash` begins. Needs no protection: it reads
+    /// nothing of the table, and an address that is no longer the table's does no harm.
     #[inline]
-    pub(crate) fn prefetch(&self, protection: &mut Protection<'_>, hash: u64) {
-        let current = self.table.load(Ordering::Acquire);
-        protection.protect_table(current.addr());
-        if self.table.load(Ordering::Acquire) == current {
-            // SAFETY: as in `find`.
-            unsafe { &*current }.prefetch(hash);
-        }
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.whereabouts.prefetch(hash);
     }
 
     /// As [`find`](Self::find) or [`find_locked`](Self::find_locked), as a guard that keeps its own
@@ -568,11 +606,12 @@ pub(crate) struct Exclusive<'a, K, V> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
     pub(crate) weight: u32,
-    pub(crate) times: EntryTimes,
+    /// `None`: it has none, and no entry of the cache had any when it was written.
+    pub(crate) times: Option<EntryTimes>,
 }
 
 /// The times of a new entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryTimes {
     /// When it expires, in nanoseconds of the cache's clock; `None`: never.
     pub(crate) deadline_ns: Option<u64>,
@@ -580,12 +619,6 @@ pub(crate) struct EntryTimes {
     pub(crate) limit_ns: Option<u64>,
     /// When its value was written, if that is kept.
     pub(crate) written_ns: Option<u64>,
-}
-
-impl EntryTimes {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl<'a, K, V> Exclusive<'a, K, V> {
@@ -597,6 +630,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// A live entry.
+    #[inline]
     pub(crate) fn entry(&self, id: EntryId) -> &Entry<K, V> {
         assert!(self.writer.live.contains(id), "entry {id} is live");
         // SAFETY: live, and the lock is held.
@@ -620,6 +654,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// The weight of a live entry.
+    #[inline]
     pub(crate) fn weight(&self, id: EntryId) -> u32 {
         self.writer
             .weights
@@ -644,8 +679,15 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Whether the policy holds `id`: it is live and not pinned.
+    #[inline]
     pub(crate) fn is_evictable(&self, id: EntryId) -> bool {
         self.writer.live.contains(id) && !self.is_pinned(id)
+    }
+
+    /// Whether any entry may be due or doomed.
+    #[inline]
+    pub(crate) fn has_leavers(&self) -> bool {
+        self.writer.wheel.is_some() || !self.writer.doomed.is_empty()
     }
 
     /// A live entry whose deadline has come. Takes one off `budget` for each entry looked at.
@@ -672,14 +714,16 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Whether the entry is kept from the policy.
+    #[inline]
     pub(crate) fn is_pinned(&self, id: EntryId) -> bool {
         self.writer.pinned.contains(id)
     }
 
     /// The policy, and what it may ask.
+    #[inline]
     pub(crate) fn policy<R>(
         &mut self,
-        hash: &dyn Fn(&K) -> u64,
+        hash: &impl Fn(&K) -> u64,
         call: impl FnOnce(&mut BuiltPolicy, &Entries<'_>) -> R,
     ) -> R {
         let writer = &mut *self.writer;
@@ -702,19 +746,73 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         entry: Entry<K, V>,
         birth: Birth,
         now_ns: u64,
-        hash_key: &dyn Fn(&K) -> u64,
+        hash_key: &impl Fn(&K) -> u64,
     ) -> EntryId {
         if self.shard.len() as usize + 1 > self.table().capacity() {
             self.grow_table(hash_key);
         }
         let id = self.fill_slot(entry, birth, now_ns);
         self.policy(hash_key, |policy, entries| policy.insert(id, entries));
-        self.shard
-            .era
-            .store(self.writer.policy.era(), Ordering::Relaxed);
+        if self.writer.stamps {
+            let era = self.writer.policy.era();
+            self.shard.era.store(era, Ordering::Relaxed);
+        }
         self.table().insert(hash, id);
         self.count(1, u64::from(birth.weight), 0);
         id
+    }
+
+    /// Links a new entry, whose key is not in the table, in the place of one that the policy chooses:
+    /// [`evict`](Self::evict), [`retire`](Self::retire) and [`insert`](Self::insert) in one, for
+    /// entries that weigh 1 and have no times. Gives the entry back if the policy holds none.
+    #[inline]
+    pub(crate) fn exchange(
+        &mut self,
+        hash: u64,
+        entry: Entry<K, V>,
+        hash_key: &impl Fn(&K) -> u64,
+    ) -> Result<EntryId, Entry<K, V>> {
+        let id = self.free_slot();
+        let shard = self.shard;
+        let table = self.table();
+        let writer = &mut *self.writer;
+        let slot = shard.slots.get(id).get();
+        // SAFETY: as in `fill_slot`.
+        unsafe { (*slot).write(entry) };
+        writer.live.insert(id);
+        let facts = Facts {
+            slots: &shard.slots,
+            live: &writer.live,
+            weights: None,
+            hash: hash_key,
+        };
+        let entries = Entries::new(&shard.access, &facts);
+        let Some(victim) = writer.policy.exchange(hash, 1, id, &entries) else {
+            writer.live.remove(id);
+            writer.free.push(id);
+            // SAFETY: written above, not linked, and nobody reads a free slot's content.
+            return Err(unsafe { (*slot).assume_init_read() });
+        };
+        assert!(
+            victim != id && writer.live.contains(victim) && !writer.pinned.contains(victim),
+            "a policy evicted {victim}, which it does not hold"
+        );
+        let victim_hash = match writer.ahead {
+            Some((ahead, hash)) if ahead == victim => hash,
+            // SAFETY: live, and the lock is held.
+            _ => hash_key(unsafe { &(*shard.slots.get(victim).get()).assume_init_ref().key }),
+        };
+        table.remove_id(victim_hash, victim);
+        writer.live.remove(victim);
+        table.insert(hash, id);
+        if writer.stamps {
+            shard.era.store(writer.policy.era(), Ordering::Relaxed);
+        }
+        writer.limbo.young.push(victim);
+        if writer.limbo.young.len() >= writer.limbo.batch {
+            self.reclaim();
+        }
+        Ok(victim)
     }
 
     /// Puts a new entry with the same key in the place of a live one, which it returns. The policy
@@ -726,7 +824,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         entry: Entry<K, V>,
         birth: Birth,
         now_ns: u64,
-        hash_key: &dyn Fn(&K) -> u64,
+        hash_key: &impl Fn(&K) -> u64,
     ) -> (EntryId, Removed) {
         let old_weight = self.weight(old);
         let id = self.fill_slot(entry, birth, now_ns);
@@ -751,7 +849,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         hash: u64,
         place: Place,
         id: EntryId,
-        hash_key: &dyn Fn(&K) -> u64,
+        hash_key: &impl Fn(&K) -> u64,
     ) -> Removed {
         if self.is_pinned(id) {
             self.writer.pinned.remove(id);
@@ -763,28 +861,24 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Unlinks a live entry known by its id only, and tells the policy.
-    pub(crate) fn remove_id(&mut self, id: EntryId, hash_key: &dyn Fn(&K) -> u64) -> Removed {
+    pub(crate) fn remove_id(&mut self, id: EntryId, hash_key: &impl Fn(&K) -> u64) -> Removed {
         let hash = hash_key(&self.entry(id).key);
-        match self.table().find(hash, |found| found == id) {
-            Some((place, _)) => self.remove(hash, place, id, hash_key),
-            None => {
-                self.table().remove_lost(id);
-                if self.is_pinned(id) {
-                    self.writer.pinned.remove(id);
-                } else {
-                    self.policy(hash_key, |policy, entries| policy.remove(id, entries));
-                }
-                self.unlinked(id)
-            }
+        if self.is_pinned(id) {
+            self.writer.pinned.remove(id);
+        } else {
+            self.policy(hash_key, |policy, entries| policy.remove(id, entries));
         }
+        self.table().remove_id(hash, id);
+        self.unlinked(id)
     }
 
     /// Lets the policy choose a victim and unlinks it; with it comes its weight. `None` if the
     /// policy holds no entry.
-    pub(crate) fn evict(&mut self, hash_key: &dyn Fn(&K) -> u64) -> Option<(Removed, u32)> {
+    #[inline]
+    pub(crate) fn evict(&mut self, hash_key: &impl Fn(&K) -> u64) -> Option<(Removed, u32)> {
         let id = self.policy(hash_key, |policy, entries| policy.evict(entries))?;
         assert!(
-            self.writer.live.contains(id) && !self.is_pinned(id),
+            self.is_evictable(id),
             "a policy evicted {id}, which it does not hold"
         );
         let weight = self.weight(id);
@@ -792,14 +886,12 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             Some((ahead, hash)) if ahead == id => hash,
             _ => hash_key(&self.entry(id).key),
         };
-        match self.table().find(hash, |found| found == id) {
-            Some((place, _)) => self.table().remove(hash, place),
-            None => self.table().remove_lost(id),
-        }
+        self.table().remove_id(hash, id);
         Some((self.unlinked(id), weight))
     }
 
     /// Has the memory loaded that the policy will look at for a key with this hash.
+    #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         self.writer.policy.prefetch(hash);
     }
@@ -808,7 +900,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     /// told: the entry after next, the table's group of the next, the next free slot. One eviction
     /// in a cache larger than the processor's would else wait for memory three times, once after
     /// the other.
-    pub(crate) fn look_ahead(&mut self, hash_key: &dyn Fn(&K) -> u64) {
+    pub(crate) fn look_ahead(&mut self, hash_key: &impl Fn(&K) -> u64) {
         let [first, second] = self.writer.policy.upcoming();
         if let Some(id) = second {
             prefetch(self.shard.slots.get(id));
@@ -829,7 +921,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Keeps a live entry from the policy, or gives it back.
-    pub(crate) fn set_pinned(&mut self, id: EntryId, pinned: bool, hash_key: &dyn Fn(&K) -> u64) {
+    pub(crate) fn set_pinned(&mut self, id: EntryId, pinned: bool, hash_key: &impl Fn(&K) -> u64) {
         if self.is_pinned(id) == pinned {
             return;
         }
@@ -869,23 +961,26 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Gives an unlinked slot to limbo. Its contents are dropped once no reader can see it.
+    #[inline]
     pub(crate) fn retire(&mut self, removed: Removed) {
+        let Writer { limbo, weights, .. } = &mut *self.writer;
         let id = removed.0;
-        let weight = self.weight(id);
-        let limbo = &mut self.writer.limbo;
         limbo.young.push(id);
-        limbo.young_weight += u64::from(weight);
-        if limbo.young.len() >= limbo.batch
-            || (self.writer.weights.is_some()
-                && self.writer.limbo.young_weight > self.writer.limbo.batch_weight)
-        {
+        let mut full = limbo.young.len() >= limbo.batch;
+        if let Some(weights) = weights {
+            limbo.young_weight += u64::from(weights[id as usize]);
+            full |= limbo.young_weight > limbo.batch_weight;
+        }
+        if full {
             self.reclaim();
         }
     }
 
     /// Frees what was sealed earlier and can no longer be seen, and seals what came since.
+    #[cold]
     pub(crate) fn reclaim(&mut self) {
         let shard = self.shard;
+        self.writer.ahead = None;
         let Writer {
             limbo,
             free,
@@ -899,17 +994,25 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             } else {
                 free
             };
-            limbo.old.retain(|&id| {
-                let seen = snapshot.protects_entry(ptr::from_ref(shard.slots.get(id)).addr());
-                if !seen {
-                    // Not before: a reader that still protects the entry must see it expired.
-                    if let Some(times) = shard.times.get() {
-                        times.deadline.get(id).store(0, Ordering::Relaxed);
+            let before = unseen.len();
+            if snapshot.protects_entries() {
+                limbo.old.retain(|&id| {
+                    let slot = ptr::from_ref(shard.slots.get(id));
+                    let seen = snapshot.protects_entry(slot.addr());
+                    if !seen {
+                        unseen.push(id);
                     }
-                    unseen.push(id);
+                    seen
+                });
+            } else {
+                unseen.append(&mut limbo.old);
+            }
+            // Not before: a reader that still protects the entry must see it expired.
+            if let Some(times) = shard.times.get() {
+                for &id in &unseen[before..] {
+                    times.deadline.get(id).store(0, Ordering::Relaxed);
                 }
-                seen
-            });
+            }
             limbo.tables.retain(|&table| {
                 let seen = snapshot.protects_table(table.addr());
                 if !seen {
@@ -932,6 +1035,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     /// Releases the lock, then drops the keys and values that nobody can see any more: their own
     /// code may use the cache. Returns the first panic of that code; all are dropped even so.
     #[must_use = "a panic of the user's code is to be passed on"]
+    #[inline]
     pub(crate) fn finish(self) -> Option<Panic> {
         if self.writer.garbage.is_empty() {
             return None;
@@ -956,6 +1060,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             }
         }
         let mut writer = shard.writer.write();
+        writer.ahead = None;
         writer.free.append(&mut garbage);
         if writer.garbage.is_empty() {
             writer.garbage = garbage;
@@ -987,7 +1092,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     ///
     /// # Panics
     /// If an invariant does not hold.
-    pub(crate) fn validate(&mut self, hash_key: &dyn Fn(&K) -> u64) {
+    pub(crate) fn validate(&mut self, hash_key: &impl Fn(&K) -> u64) {
         self.table().validate(|id| hash_key(&self.entry(id).key));
         let ids = self.ids();
         let weight: u64 = ids.iter().map(|&id| u64::from(self.weight(id))).sum();
@@ -1044,7 +1149,8 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
     }
 
-    fn table(&self) -> &Table {
+    #[inline]
+    fn table(&self) -> &'a Table {
         // SAFETY: the current table is freed only by limbo, after it was superseded under this
         // lock, or by the shard's drop.
         unsafe { &*self.shard.table.load(Ordering::Relaxed) }
@@ -1052,6 +1158,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     /// Makes `table` the current one and returns the one before.
     fn publish(&self, table: Table) -> *mut Table {
+        self.shard.whereabouts.follow(&table);
         // Release: pairs with the Acquire in `Shard::find`.
         self.shard
             .table
@@ -1059,7 +1166,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     #[cold]
-    fn grow_table(&mut self, hash_key: &dyn Fn(&K) -> u64) {
+    fn grow_table(&mut self, hash_key: &impl Fn(&K) -> u64) {
         let table = Table::new((self.table().capacity() * 3 / 2).max(16));
         self.table()
             .for_each(|id| table.insert(hash_key(&self.entry(id).key), id));
@@ -1070,11 +1177,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         self.reclaim();
     }
 
+    #[inline]
     fn fill_slot(&mut self, entry: Entry<K, V>, birth: Birth, now_ns: u64) -> EntryId {
         let id = self.free_slot();
-        if self.writer.ahead.is_some_and(|(ahead, _)| ahead == id) {
-            self.writer.ahead = None;
-        }
         let slot = self.shard.slots.get(id).get();
         // SAFETY: the slot is free: not linked, in no limbo, its former contents dropped; and the
         // lock is held.
@@ -1083,10 +1188,13 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         if let Some(weights) = &mut self.writer.weights {
             weights[id as usize] = birth.weight;
         }
-        self.set_times(id, birth.times, now_ns);
+        if let Some(times) = birth.times {
+            self.set_times(id, times, now_ns);
+        }
         id
     }
 
+    #[inline]
     fn free_slot(&mut self) -> EntryId {
         if let Some(id) = self.writer.free.pop() {
             return id;
@@ -1121,9 +1229,6 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     fn set_times(&mut self, id: EntryId, times: EntryTimes, now_ns: u64) {
-        if times.is_none() && self.shard.times.get().is_none() {
-            return;
-        }
         let keep = self.writer.keep;
         let all = self.shard.times.get_or_init(|| {
             let first_slots = self.shard.slots.first_slots();
@@ -1133,7 +1238,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
                 written: keep.written.then(|| SlotVec::new(first_slots)),
             };
             all.reserve(self.shard.slots.slots());
-            all
+            Box::new(all)
         });
         let stored = |ns: Option<u64>| ns.map_or(0, |ns| ns.saturating_add(1));
         all.deadline
@@ -1158,6 +1263,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
     }
 
+    #[inline]
     fn unlinked(&mut self, id: EntryId) -> Removed {
         let weight = u64::from(self.weight(id));
         self.writer.live.remove(id);
@@ -1168,6 +1274,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         Removed(id)
     }
 
+    #[inline]
     fn count(&self, entries: u64, added: u64, taken: u64) {
         let shard = self.shard;
         shard

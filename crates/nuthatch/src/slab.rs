@@ -17,6 +17,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Smallest first chunk, as a power of two.
@@ -39,15 +40,16 @@ unsafe impl Zeroed for AtomicU64 {}
 // value into it drops that value.
 unsafe impl<T> Zeroed for std::cell::UnsafeCell<std::mem::MaybeUninit<T>> {}
 
-/// Asks the processor to load the cache line of `place`, without waiting for it.
+/// Asks the processor to load the cache line at `place`, without waiting for it. Any address will
+/// do, also one where nothing lives.
 #[inline]
-pub(crate) fn prefetch<T>(place: &T) {
+pub(crate) fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program could see, and SSE is part of every x86-64
-    // processor.
+    // SAFETY: a prefetch reads nothing that the program could see and faults at no address, and SSE
+    // is part of every x86-64 processor.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
@@ -61,15 +63,21 @@ pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
     unsafe { slice.assume_init() }
 }
 
-/// A growable array whose elements never move; see the module's text.
+/// A growable array whose elements never move; see the module's text. What a look-up in chunk 0
+/// needs comes first.
+#[repr(C)]
 pub(crate) struct SlotVec<T> {
+    first: AtomicPtr<T>,
+    first_slots: u32,
+    first_bits: u32,
     /// Number of slots that may be addressed; only grows. Relaxed everywhere: an index reaches
     /// another thread only through an Acquire/Release pair of its own (the table, a lock).
     slots: AtomicU32,
-    first_bits: u32,
-    first_slots: u32,
-    chunks: [AtomicPtr<T>; CHUNKS],
+    later: OnceLock<Box<LaterChunks<T>>>,
 }
+
+/// The chunks after the first.
+type LaterChunks<T> = [AtomicPtr<T>; CHUNKS - 1];
 
 // SAFETY: the array hands out only `&T`, so sharing and sending it is sharing and sending `T`s.
 unsafe impl<T: Send> Send for SlotVec<T> {}
@@ -87,7 +95,8 @@ impl<T: Zeroed> SlotVec<T> {
                 .trailing_zeros()
                 .max(MIN_FIRST_BITS),
             first_slots,
-            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
+            first: AtomicPtr::new(null_mut()),
+            later: OnceLock::new(),
         }
     }
 
@@ -129,8 +138,15 @@ impl<T: Zeroed> SlotVec<T> {
             }
             ptr
         };
+        let place = match chunk {
+            0 => &self.first,
+            _ => {
+                let none = || Box::new([const { AtomicPtr::new(null_mut()) }; CHUNKS - 1]);
+                &self.later.get_or_init(none)[chunk - 1]
+            }
+        };
         // Release: pairs with the Acquire in `get`, so that whoever sees the chunk sees it zeroed.
-        self.chunks[chunk].store(ptr, Ordering::Release);
+        place.store(ptr, Ordering::Release);
         let slots = start + len as u32;
         self.slots.store(slots, Ordering::Relaxed);
         slots as usize
@@ -153,16 +169,28 @@ impl<T: Zeroed> SlotVec<T> {
     /// If no chunk holds `index`.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &T {
-        let (chunk, offset) = self.locate(index);
+        if index >= self.first_slots {
+            return self.get_later(index);
+        }
         // Acquire: pairs with the Release in `grow`.
-        let ptr = self.chunks[chunk].load(Ordering::Acquire);
+        let ptr = self.first.load(Ordering::Acquire);
         assert!(!ptr.is_null(), "index out of bounds");
-        // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; `offset` is
-        // below the chunk's length because `locate` maps only a chunk's own range to it.
+        // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; it has
+        // `first_slots` slots.
+        unsafe { &*ptr.add(index as usize) }
+    }
+
+    fn get_later(&self, index: u32) -> &T {
+        let (chunk, offset) = self.locate(index);
+        let later = self.later.get().expect("index out of bounds");
+        // Acquire: as in `get`.
+        let ptr = later[chunk - 1].load(Ordering::Acquire);
+        assert!(!ptr.is_null(), "index out of bounds");
+        // SAFETY: as in `get`; `offset` is below the chunk's length because `locate` maps only a
+        // chunk's own range to it.
         unsafe { &*ptr.add(offset) }
     }
 
-    #[inline]
     fn locate(&self, index: u32) -> (usize, usize) {
         if index < self.first_slots {
             return (0, index as usize);
@@ -196,7 +224,13 @@ impl<T> SlotVec<T> {
 impl<T> Drop for SlotVec<T> {
     fn drop(&mut self) {
         for chunk in 0..CHUNKS {
-            let ptr = *self.chunks[chunk].get_mut();
+            let ptr = match chunk {
+                0 => *self.first.get_mut(),
+                _ => match self.later.get_mut() {
+                    Some(later) => *later[chunk - 1].get_mut(),
+                    None => null_mut(),
+                },
+            };
             let layout = Self::layout(self.chunk_len(chunk));
             if !ptr.is_null() && layout.size() > 0 {
                 // SAFETY: `grow` allocated this chunk with this layout, once.

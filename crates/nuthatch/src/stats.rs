@@ -82,14 +82,50 @@ impl Stats {
     /// Adds `amount` to `counter` for the calling thread, whose dense index is `thread_index`.
     #[inline]
     pub(crate) fn add(&self, thread_index: usize, counter: Counter, amount: u64) {
-        // Also false for every index if statistics are off.
-        if let Some(Some(stripe)) = self.stripes.get(thread_index).map(OnceLock::get)
-            && thread_index < OWNED_STRIPES
-        {
-            return stripe.add_as_owner(counter, amount);
+        match self.owned(thread_index) {
+            Some(stripe) => stripe.add_as_owner(counter, amount),
+            None => self.first_tally(thread_index).add(counter, amount),
         }
-        if self.is_enabled() {
-            self.add_slowly(thread_index, counter, amount);
+    }
+
+    /// The calling thread's counters, for several counts in a row.
+    #[inline]
+    pub(crate) fn tally(&self, thread_index: usize) -> Tally<'_> {
+        match self.owned(thread_index) {
+            Some(stripe) => Tally {
+                stripe: Some(stripe),
+                owned: true,
+            },
+            None => self.first_tally(thread_index),
+        }
+    }
+
+    /// The stripe of a thread that has one to itself and has counted in it before.
+    #[inline]
+    fn owned(&self, thread_index: usize) -> Option<&Stripe> {
+        if thread_index >= OWNED_STRIPES {
+            return None;
+        }
+        self.stripes
+            .get(thread_index)?
+            .get()
+            .map(|stripe| &**stripe)
+    }
+
+    /// As [`tally`](Self::tally), for a thread without a stripe of its own, or whose stripe is still
+    /// to be allocated.
+    #[cold]
+    fn first_tally(&self, thread_index: usize) -> Tally<'_> {
+        let owned = thread_index < OWNED_STRIPES;
+        let stripe = if owned {
+            thread_index
+        } else {
+            OWNED_STRIPES + thread_index % SHARED_STRIPES
+        };
+        let stripe = self.stripes.get(stripe);
+        Tally {
+            stripe: stripe.map(|stripe| &**stripe.get_or_init(Box::default)),
+            owned,
         }
     }
 
@@ -132,19 +168,6 @@ impl Stats {
             capacity,
         }
     }
-
-    #[cold]
-    fn add_slowly(&self, thread_index: usize, counter: Counter, amount: u64) {
-        if thread_index < OWNED_STRIPES {
-            let stripe = self.stripes[thread_index].get_or_init(Box::default);
-            stripe.add_as_owner(counter, amount);
-        } else {
-            let shared = OWNED_STRIPES + thread_index % SHARED_STRIPES;
-            let stripe = self.stripes[shared].get_or_init(Box::default);
-            // Relaxed: a count guards no other memory.
-            stripe.0[counter as usize].fetch_add(amount, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Stripe {
@@ -154,6 +177,34 @@ impl Stripe {
         // Relaxed, and not one atomic step: the calling thread is the only writer.
         let sum = counter.load(Ordering::Relaxed).wrapping_add(amount);
         counter.store(sum, Ordering::Relaxed);
+    }
+}
+
+/// The counters that one thread counts in; none if statistics are off.
+#[derive(Clone, Copy)]
+pub(crate) struct Tally<'s> {
+    stripe: Option<&'s Stripe>,
+    /// Whether the calling thread is the stripe's only writer.
+    owned: bool,
+}
+
+impl Tally<'_> {
+    /// Adds `amount` to `counter`.
+    #[inline]
+    pub(crate) fn add(self, counter: Counter, amount: u64) {
+        let Some(stripe) = self.stripe else { return };
+        if self.owned {
+            stripe.add_as_owner(counter, amount);
+        } else {
+            // Relaxed: a count guards no other memory.
+            stripe.0[counter as usize].fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds one to `counter`.
+    #[inline]
+    pub(crate) fn count(self, counter: Counter) {
+        self.add(counter, 1);
     }
 }
 

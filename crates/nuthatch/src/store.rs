@@ -28,7 +28,7 @@ use crate::hit_buffer::HitBuffer;
 use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
 use crate::removal::{Insertion, RemovalCause};
 use crate::shard::{Birth, Entry, Exclusive, Guarded, Panic, Removed, Shard, pass_on};
-use crate::stats::{Counter, Stats, StatsSnapshot};
+use crate::stats::{Counter, Stats, StatsSnapshot, Tally};
 use crate::table::Place;
 use std::borrow::Borrow;
 use std::fmt;
@@ -61,6 +61,8 @@ pub struct Store<K, V, S, const LOCK_FREE: bool> {
     pub(crate) expiration: Expiration<K, V>,
     pub(crate) stats: Stats,
     sampler: Option<Arc<dyn HitSampler>>,
+    /// Whether entries have no weights and removals no listener: see [`put_plain`](Self::put_plain).
+    is_plain: bool,
     samples: HitBuffer<u64>,
     /// Hits that the policies have not heard of yet, by shard; only for [`HitMode::Ordered`].
     ordered: Box<[HitBuffer<u32>]>,
@@ -109,49 +111,61 @@ impl Expect {
 /// that it is used with, so that a panic releases the lock first.
 struct Op<'s, K, V> {
     bound: &'s Bound,
-    stats: &'s Stats,
+    tally: Tally<'s>,
     listener: Option<&'s Listener<K, V>>,
     /// Weight that is taken from the bound but belongs to no entry.
     credit: u64,
     now_ns: u64,
     /// What the listener has still to hear of.
     removed: Vec<(&'s Shard<K, V>, Removed, RemovalCause)>,
-    thread: usize,
     /// The first panic of a key's or value's drop.
     panic: Option<Panic>,
 }
 
 impl<K, V> Op<'_, K, V> {
     /// Ends a critical section: drops what nobody sees.
+    #[inline]
     fn finish(&mut self, exclusive: Exclusive<'_, K, V>) {
-        let panic = exclusive.finish();
-        self.panic = self.panic.take().or(panic);
+        if let Some(panic) = exclusive.finish() {
+            self.panic.get_or_insert(panic);
+        }
     }
 
     /// Gives back what weight is left over.
+    #[inline]
     fn settle(&mut self) {
         self.bound.give(take(&mut self.credit));
     }
 
     /// Ends the operation, with no lock held.
+    #[inline]
     fn end(mut self) {
         self.conclude();
-        pass_on(self.panic.take());
+        if self.panic.is_some() {
+            pass_on(self.panic.take());
+        }
     }
 
     /// Settles, tells the listener, and lets the removed entries go.
+    #[inline]
     fn conclude(&mut self) {
         self.settle();
-        let Some(listener) = self.listener else {
-            return;
-        };
+        if let Some(listener) = self.listener
+            && !self.removed.is_empty()
+        {
+            self.tell(listener);
+        }
+    }
+
+    /// Tells the listener of what was removed, and then lets it go.
+    fn tell(&mut self, listener: &Listener<K, V>) {
         for (shard, removed, cause) in &self.removed {
             let entry = shard.entry_of(removed);
             let heard = catch_unwind(AssertUnwindSafe(|| {
                 listener(&entry.key, &entry.value, *cause);
             }));
             if heard.is_err() {
-                self.stats.count(self.thread, Counter::ListenerPanics);
+                self.tally.count(Counter::ListenerPanics);
             }
         }
         let mut removed = take(&mut self.removed).into_iter().peekable();
@@ -168,6 +182,7 @@ impl<K, V> Op<'_, K, V> {
 
 impl<K, V> Drop for Op<'_, K, V> {
     /// Does something only if a panic has kept the operation from its end.
+    #[inline]
     fn drop(&mut self) {
         self.conclude();
     }
@@ -201,6 +216,7 @@ where
         Self {
             shard_bits: shards.trailing_zeros(),
             hit_mode: parts.hit_mode,
+            is_plain: parts.weigher.is_none() && parts.listener.is_none(),
             sample_below: AtomicU32::new(threshold),
             samples: HitBuffer::new(),
             ordered: (0..buffers).map(|_| HitBuffer::new()).collect(),
@@ -224,8 +240,9 @@ where
 
     /// The hash of a key that is in the cache. If its `Hash` panics there is none: any number will
     /// do, for an entry that is not found by its hash is looked for by its id.
-    fn rehash(&self, key: &K) -> u64 {
-        catch_unwind(AssertUnwindSafe(|| self.hash(key))).unwrap_or_default()
+    #[inline]
+    fn rehash(&self) -> impl Fn(&K) -> u64 {
+        |key| catch_unwind(AssertUnwindSafe(|| self.hash(key))).unwrap_or_default()
     }
 
     #[inline]
@@ -245,10 +262,11 @@ where
 
     #[inline]
     fn is_expired(&self, shard: &Shard<K, V>, id: EntryId) -> bool {
-        match shard.deadline_ns(id) {
-            None => false,
-            Some(deadline_ns) => self.clock.now_ns() >= deadline_ns,
-        }
+        // Whoever sees the id of the first entry with a deadline sees that there are some.
+        self.expiration.is_in_use()
+            && shard
+                .deadline_ns(id)
+                .is_some_and(|deadline_ns| self.clock.now_ns() >= deadline_ns)
     }
 
     // ---- reads ----------------------------------------------------------------------------
@@ -281,14 +299,51 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let index = self.shard_index(hash);
-        let shard = &self.shards[index];
+        let shard = &self.shards[self.shard_index(hash)];
+        if self.expiration.is_in_use() {
+            return self.read_timed(shard, hash, key, record, look);
+        }
+        let mut protection = protect();
+        let thread = protection.thread_index();
+        let Some((id, entry)) = self.find(shard, &mut protection, hash, key) else {
+            if record {
+                self.stats.count(thread, Counter::Misses);
+            }
+            return None;
+        };
+        // The first deadline may have come meanwhile, and this entry may be the one that has it:
+        // whoever sees its id also sees that there is one.
+        if self.expiration.is_in_use() {
+            drop(protection);
+            return self.read_timed(shard, hash, key, record, look);
+        }
+        if record {
+            self.hit(shard, id, hash, thread);
+        }
+        Some(look(entry))
+    }
+
+    /// As [`read_hashed`](Self::read_hashed), where entries may have deadlines.
+    #[inline(never)]
+    fn read_timed<Q, R>(
+        &self,
+        shard: &Shard<K, V>,
+        hash: u64,
+        key: &Q,
+        record: bool,
+        look: impl FnOnce(&Entry<K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
         let mut protection = protect();
         let thread = protection.thread_index();
         while let Some((id, entry)) = self.find(shard, &mut protection, hash, key) {
             if !self.is_expired(shard, id) {
                 if record {
-                    self.hit(index, id, hash, entry, thread);
+                    self.move_deadline(shard, id, entry);
+                    self.hit(shard, id, hash, thread);
                 }
                 return Some(look(entry));
             }
@@ -345,8 +400,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let index = self.shard_index(hash);
-        let shard = &self.shards[index];
+        let shard = &self.shards[self.shard_index(hash)];
         let is_it = |found: &K| found.borrow() == key;
         loop {
             let protection = protect();
@@ -356,7 +410,8 @@ where
             };
             if !self.is_expired(shard, guard.id()) {
                 if record {
-                    self.hit(index, guard.id(), hash, guard.entry(), thread);
+                    self.move_deadline(shard, guard.id(), guard.entry());
+                    self.hit(shard, guard.id(), hash, thread);
                 }
                 return Some(guard);
             }
@@ -391,11 +446,8 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
-        if LOCK_FREE {
-            let mut protection = protect();
-            for &hash in &hashes {
-                self.shards[self.shard_index(hash)].prefetch(&mut protection, hash);
-            }
+        for &hash in &hashes {
+            self.shards[self.shard_index(hash)].prefetch(hash);
         }
         keys.iter()
             .zip(hashes)
@@ -403,33 +455,47 @@ where
             .collect()
     }
 
-    /// What a hit does: to the entry's access byte, to a sample, to its deadline, to the counters.
+    /// What a hit does: to the entry's access byte, to a sample, to the counters.
     #[inline]
-    fn hit(&self, index: usize, id: EntryId, hash: u64, entry: &Entry<K, V>, thread: usize) {
-        let shard = &self.shards[index];
-        match self.hit_mode {
-            HitMode::Ignore => {}
-            HitMode::Count { max } => shard.access.count(id, max),
-            HitMode::Stamp => shard.access.stamp(id, shard.era.load(Ordering::Relaxed)),
-            HitMode::Ordered => self.ordered_hit(index, id, thread),
+    fn hit(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, thread: usize) {
+        if let HitMode::Count { max } = self.hit_mode {
+            shard.access.count(id, max);
+        } else if self.hit_mode != HitMode::Ignore {
+            self.told_hit(shard, id, hash, thread);
         }
         if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
             self.sampled_hit(hash, thread);
         }
-        if self.expiration.moves_on_read() {
-            let now_ns = self.clock.now_ns();
-            let current = shard.deadline_ns(id);
-            if let Some((deadline_ns, slack_ns)) =
-                self.expiration
-                    .after_read(&entry.key, &entry.value, now_ns, current)
-            {
-                let nearer = shard.move_deadline(id, deadline_ns, slack_ns);
-                if nearer {
-                    self.reschedule(shard, id);
-                }
+        self.stats.count(thread, Counter::Hits);
+    }
+
+    /// A hit under a policy that is told of it by more than a count.
+    #[inline(never)]
+    fn told_hit(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, thread: usize) {
+        if self.hit_mode == HitMode::Stamp {
+            shard.access.stamp(id, shard.era.load(Ordering::Relaxed));
+        } else {
+            self.ordered_hit(self.shard_index(hash), id, thread);
+        }
+    }
+
+    /// What a hit does to the entry's deadline, if reads move that.
+    #[inline]
+    fn move_deadline(&self, shard: &Shard<K, V>, id: EntryId, entry: &Entry<K, V>) {
+        if !self.expiration.moves_on_read() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        let current = shard.deadline_ns(id);
+        if let Some((deadline_ns, slack_ns)) =
+            self.expiration
+                .after_read(&entry.key, &entry.value, now_ns, current)
+        {
+            let nearer = shard.move_deadline(id, deadline_ns, slack_ns);
+            if nearer {
+                self.reschedule(shard, id);
             }
         }
-        self.stats.count(thread, Counter::Hits);
     }
 
     /// An entry's deadline came nearer on a read: the wheel has to know.
@@ -460,9 +526,7 @@ where
         // The entry may have left, and its slot may even hold another one, which then gets a hit
         // too many.
         if exclusive.is_evictable(id) {
-            exclusive.policy(&|key| self.rehash(key), |policy, entries| {
-                policy.hit(id, entries)
-            });
+            exclusive.policy(&self.rehash(), |policy, entries| policy.hit(id, entries));
         }
     }
 
@@ -471,6 +535,7 @@ where
     }
 
     /// Takes over the sampler's threshold, which changes as the sampler learns how many entries fit.
+    #[inline]
     fn follow_sampler(&self) {
         if let Some(sampler) = &self.sampler {
             let threshold = sampler.threshold();
@@ -507,25 +572,22 @@ where
 
     // ---- writes ---------------------------------------------------------------------------
 
+    #[inline]
     fn op(&self) -> Op<'_, K, V> {
-        self.op_of(thread_index())
-    }
-
-    fn op_of(&self, thread: usize) -> Op<'_, K, V> {
         Op {
             bound: &self.bound,
-            stats: &self.stats,
+            tally: self.stats.tally(thread_index()),
             listener: self.listener.as_deref(),
             credit: 0,
             now_ns: self.now_ns(),
             removed: Vec::new(),
-            thread,
             panic: None,
         }
     }
 
     /// Work that every write does a bit of: hits that wait, entries whose time is over, entries
     /// that were invalidated all at once.
+    #[inline]
     fn housekeep<'s>(
         &'s self,
         index: usize,
@@ -535,7 +597,9 @@ where
         if LOCK_FREE && self.hit_mode == HitMode::Ordered {
             self.drain_ordered(index, exclusive);
         }
-        self.clear_away(exclusive, op, HOUSEKEEPING);
+        if exclusive.has_leavers() {
+            self.clear_away(exclusive, op, HOUSEKEEPING);
+        }
     }
 
     /// Removes up to `budget` due and doomed entries each. Returns whether there may be more.
@@ -545,7 +609,7 @@ where
         op: &mut Op<'s, K, V>,
         budget: usize,
     ) -> bool {
-        let hash = |key: &K| self.rehash(key);
+        let hash = self.rehash();
         let mut due = budget;
         while let Some(id) = exclusive.pop_due(op.now_ns, &mut due) {
             op.credit += u64::from(exclusive.weight(id));
@@ -563,6 +627,7 @@ where
     }
 
     /// Counts a removal, and keeps the entry for the listener or lets it go.
+    #[inline]
     fn leave<'s>(
         &'s self,
         exclusive: &mut Exclusive<'s, K, V>,
@@ -577,8 +642,8 @@ where
             RemovalCause::Invalidated => (Counter::Invalidated, Counter::InvalidatedWeight),
             RemovalCause::Replaced => (Counter::Replaced, Counter::ReplacedWeight),
         };
-        self.stats.count(op.thread, count);
-        self.count_weight(op.thread, weights, weight);
+        op.tally.count(count);
+        self.count_weight(op.tally, weights, weight);
         if self.listener.is_some() {
             op.removed.push((exclusive.shard(), removed, cause));
         } else {
@@ -587,9 +652,10 @@ where
     }
 
     /// Counts a weight, where it is not just the number of entries.
-    fn count_weight(&self, thread: usize, counter: Counter, weight: u64) {
+    #[inline]
+    fn count_weight(&self, tally: Tally<'_>, counter: Counter, weight: u64) {
         if self.weigher.is_some() {
-            self.stats.add(thread, counter, weight);
+            tally.add(counter, weight);
         }
     }
 
@@ -604,6 +670,7 @@ where
         snapshot
     }
 
+    #[inline]
     fn weigh(&self, key: &K, value: &V) -> u32 {
         self.weigher
             .as_ref()
@@ -618,21 +685,26 @@ where
         lifetime: Lifetime,
         expect: Expect,
     ) -> Result<Insertion, (K, V)> {
+        let hash = self.hash(&key);
+        let mut entry = Entry { key, value };
+        if lifetime != Lifetime::Configured {
+            self.expiration.start();
+        } else if expect == Expect::Anything && self.is_plain {
+            match self.put_plain(hash, entry) {
+                Ok(insertion) => return Ok(insertion),
+                Err(back) => entry = back,
+            }
+        }
         let mut request = Request {
-            hash: self.hash(&key),
-            weight: self.weigh(&key, &value),
-            entry: Some(Entry { key, value }),
+            hash,
+            weight: self.weigh(&entry.key, &entry.value),
+            entry: Some(entry),
             lifetime,
             expect,
         };
-        if lifetime != Lifetime::Configured {
-            self.expiration.start();
-        }
         let index = self.shard_index(request.hash);
-        let mut protection = protect();
-        self.shards[index].prefetch(&mut protection, request.hash);
-        let mut op = self.op_of(protection.thread_index());
-        drop(protection);
+        self.shards[index].prefetch(request.hash);
+        let mut op = self.op();
         let mut room = Room::OfShare;
         let mut attempts = 0;
         let insertion = loop {
@@ -672,7 +744,77 @@ where
         }
     }
 
+    /// The short way of a write in a cache without weights, listener or expiry: one visit to the
+    /// key's shard, if that can make the room itself. Gives the entry back, with nothing changed, if
+    /// it takes more than that.
+    #[inline]
+    fn put_plain(&self, hash: u64, entry: Entry<K, V>) -> Result<Insertion, Entry<K, V>> {
+        let index = self.shard_index(hash);
+        let shard = &self.shards[index];
+        shard.prefetch(hash);
+        if self.expiration.is_in_use() {
+            return Err(entry);
+        }
+        let tally = self.stats.tally(thread_index());
+        let mut exclusive = shard.lock();
+        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+            self.drain_ordered(index, &mut exclusive);
+        }
+        if exclusive.has_leavers() {
+            return Err(entry);
+        }
+        let hash_key = self.rehash();
+        let birth = Birth {
+            weight: 1,
+            times: None,
+        };
+        if let Some((place, old)) = exclusive.find(hash, |key| *key == entry.key) {
+            let (id, removed) = exclusive.replace(place, old, entry, birth, 0, &hash_key);
+            exclusive.retire(removed);
+            tally.count(Counter::Replaced);
+            tally.count(Counter::Insertions);
+            self.written_hit(&mut exclusive, id);
+            pass_on(exclusive.finish());
+            return Ok(Insertion::Replaced);
+        }
+        let has_room = self.bound.try_take(1);
+        if !has_room && (shard.len() < self.bound.share(index) || self.bound.excess() > 0) {
+            return Err(entry);
+        }
+        if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
+            self.deliver_samples();
+        }
+        if has_room {
+            exclusive.policy(&hash_key, |policy, _| policy.prepare(hash, 1));
+            exclusive.insert(hash, entry, birth, 0, &hash_key);
+        } else {
+            exclusive.exchange(hash, entry, &hash_key)?;
+            exclusive.look_ahead(&hash_key);
+            tally.count(Counter::Evicted);
+        }
+        tally.count(Counter::Insertions);
+        let panic = exclusive.finish();
+        self.follow_sampler();
+        pass_on(panic);
+        Ok(Insertion::Created)
+    }
+
+    /// What a write does to the entry that it has put in the place of another: a write is a hit.
+    #[inline]
+    fn written_hit(&self, exclusive: &mut Exclusive<'_, K, V>, id: EntryId) {
+        match self.hit_mode {
+            HitMode::Ignore => {}
+            HitMode::Count { max } => exclusive.shard().access.count(id, max),
+            HitMode::Stamp => {
+                let era = exclusive.shard().era.load(Ordering::Relaxed);
+                exclusive.shard().access.stamp(id, era);
+            }
+            HitMode::Ordered => self.ordered_hit_now(exclusive, id),
+        }
+    }
+
     /// One visit to the key's shard: links the entry, or says what stands in the way.
+    #[inline]
     fn try_upsert<'s>(
         &'s self,
         index: usize,
@@ -681,7 +823,7 @@ where
         request: &mut Request<K, V>,
         room: Room,
     ) -> Step {
-        let hash_key = |key: &K| self.rehash(key);
+        let hash_key = self.rehash();
         self.housekeep(index, exclusive, op);
         let mut found = self.find_live(exclusive, op, request.hash, &request.entry().key);
         if !request
@@ -742,6 +884,7 @@ where
     }
 
     /// Links an entry for which there is room.
+    #[inline]
     fn link<'s>(
         &'s self,
         exclusive: &mut Exclusive<'s, K, V>,
@@ -749,7 +892,7 @@ where
         request: &mut Request<K, V>,
         found: Option<(Place, EntryId)>,
     ) -> Insertion {
-        let hash_key = |key: &K| self.rehash(key);
+        let hash_key = self.rehash();
         let now_ns = op.now_ns;
         let remaining_ns = found
             .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
@@ -766,12 +909,8 @@ where
                 found.map(|_| remaining_ns),
             ),
         };
-        self.stats.count(op.thread, Counter::Insertions);
-        self.count_weight(
-            op.thread,
-            Counter::InsertedWeight,
-            u64::from(request.weight),
-        );
+        op.tally.count(Counter::Insertions);
+        self.count_weight(op.tally, Counter::InsertedWeight, u64::from(request.weight));
         let entry = request.take_entry();
         let Some((place, old)) = found else {
             exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
@@ -780,19 +919,12 @@ where
         };
         let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
         self.leave(exclusive, op, removed, RemovalCause::Replaced);
-        match self.hit_mode {
-            HitMode::Ignore => {}
-            HitMode::Count { max } => exclusive.shard().access.count(id, max),
-            HitMode::Stamp => {
-                let era = exclusive.shard().era.load(Ordering::Relaxed);
-                exclusive.shard().access.stamp(id, era);
-            }
-            HitMode::Ordered => self.ordered_hit_now(exclusive, id),
-        }
+        self.written_hit(exclusive, id);
         Insertion::Replaced
     }
 
     /// The live entry of `key`; one whose time is over is removed.
+    #[inline]
     fn find_live<'s, Q>(
         &'s self,
         exclusive: &mut Exclusive<'s, K, V>,
@@ -807,7 +939,7 @@ where
         let (place, id) = exclusive.find(hash, |found| found.borrow() == key)?;
         if self.is_expired(exclusive.shard(), id) {
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove(hash, place, id, &|key| self.rehash(key));
+            let removed = exclusive.remove(hash, place, id, &self.rehash());
             self.leave(exclusive, op, removed, RemovalCause::Expired);
             return None;
         }
@@ -834,7 +966,7 @@ where
             let mut exclusive = self.shards[index].lock();
             let mut evicted = false;
             while op.credit < needed && exclusive.total_weight() > floor(index) {
-                let Some((removed, weight)) = exclusive.evict(&|key| self.rehash(key)) else {
+                let Some((removed, weight)) = exclusive.evict(&self.rehash()) else {
                     break;
                 };
                 evicted = true;
@@ -865,11 +997,11 @@ where
         found: Option<(Place, EntryId)>,
         weight: u32,
     ) {
-        self.stats.count(op.thread, Counter::Rejected);
-        self.count_weight(op.thread, Counter::RejectedWeight, u64::from(weight));
+        op.tally.count(Counter::Rejected);
+        self.count_weight(op.tally, Counter::RejectedWeight, u64::from(weight));
         if let Some((_, id)) = found {
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove_id(id, &|key| self.rehash(key));
+            let removed = exclusive.remove_id(id, &self.rehash());
             self.leave(exclusive, op, removed, RemovalCause::Evicted);
         }
     }
@@ -939,7 +1071,7 @@ where
         let entry = found.map(|(place, id)| {
             let entry = exclusive.protect(id, protection);
             op.credit += u64::from(exclusive.weight(id));
-            let removed = exclusive.remove(hash, place, id, &|key| self.rehash(key));
+            let removed = exclusive.remove(hash, place, id, &self.rehash());
             self.leave(&mut exclusive, &mut op, removed, RemovalCause::Invalidated);
             entry
         });
@@ -961,7 +1093,7 @@ where
         let mut exclusive = self.shards[index].lock();
         let found = self.find_live(&mut exclusive, &mut op, hash, key);
         if let Some((_, id)) = found {
-            exclusive.set_pinned(id, pinned, &|key| self.rehash(key));
+            exclusive.set_pinned(id, pinned, &self.rehash());
         }
         op.finish(exclusive);
         op.end();
@@ -1015,9 +1147,7 @@ where
         for (index, shard) in self.shards.iter().enumerate() {
             let mut exclusive = shard.lock();
             let share = self.bound.share(index);
-            exclusive.policy(&|key| self.rehash(key), |policy, _| {
-                policy.set_capacity(share)
-            });
+            exclusive.policy(&self.rehash(), |policy, _| policy.set_capacity(share));
             op.finish(exclusive);
         }
         self.follow_sampler();
@@ -1043,7 +1173,7 @@ where
             };
             while self.bound.excess() > 0
                 && exclusive.total_weight() > floor
-                && let Some((removed, weight)) = exclusive.evict(&|key| self.rehash(key))
+                && let Some((removed, weight)) = exclusive.evict(&self.rehash())
             {
                 evicted = true;
                 self.bound.give(u64::from(weight));

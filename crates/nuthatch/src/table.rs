@@ -29,6 +29,8 @@
 
 use crate::policy::EntryId;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// Entries of a group. Models need few, for each costs them steps.
 const WIDTH: usize = if cfg!(loom) { 2 } else { 12 };
@@ -48,6 +50,8 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct Table {
     groups: Box<[Group]>,
+    /// See [`capacity`](Table::capacity).
+    capacity: usize,
     /// Read by every search and written by the drop, so that loom reports a search in a table that
     /// is freed meanwhile.
     #[cfg(loom)]
@@ -61,22 +65,36 @@ pub(crate) struct Place {
     position: u8,
 }
 
+impl Place {
+    #[inline]
+    fn new(group: usize, position: u8) -> Self {
+        Self {
+            group: group as u32,
+            position,
+        }
+    }
+}
+
 /// What a reader found.
-pub(crate) enum Found<T> {
-    /// The entry, as accepted by the reader's check.
-    Entry(T),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The entry that the reader's check accepted.
+    Entry(EntryId),
     /// No entry with this hash was accepted.
     Absent,
-    /// The table has been superseded: start again with the current one.
-    Moved,
+    /// What was looked at has changed meanwhile, perhaps the whole table: start again.
+    Changed,
 }
 
 /// What a reader makes of one candidate id.
-pub(crate) enum Check<T> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
     /// It is the one.
-    Accept(T),
+    Accept,
     /// It is another key with the same tag.
     Reject,
+    /// It no longer stands where it was found.
+    Gone,
 }
 
 /// The part of a hash that is compared within a group; never 0, which marks an empty place.
@@ -84,6 +102,47 @@ pub(crate) enum Check<T> {
 fn tag(hash: u64) -> u8 {
     let tag = hash as u8;
     if tag == 0 { 255 } else { tag }
+}
+
+/// The group where a probe for `hash` begins. Bits 16..48 choose it: the top bits have chosen the
+/// shard, the lowest are the tag.
+#[inline]
+fn home(hash: u64, groups: usize) -> usize {
+    ((u64::from((hash >> 16) as u32) * groups as u64) >> 32) as usize
+}
+
+/// Where the lines of a table are: only to have one loaded, for the table may have been superseded
+/// and freed since.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    groups: AtomicPtr<Group>,
+    len: AtomicUsize,
+}
+
+impl Whereabouts {
+    pub(crate) fn of(table: &Table) -> Self {
+        let whereabouts = Self {
+            groups: AtomicPtr::new(null_mut()),
+            len: AtomicUsize::new(0),
+        };
+        whereabouts.follow(table);
+        whereabouts
+    }
+
+    /// Turns to another table.
+    pub(crate) fn follow(&self, table: &Table) {
+        self.groups
+            .store(table.groups.as_ptr().cast_mut(), Ordering::Relaxed);
+        self.len.store(table.groups.len(), Ordering::Relaxed);
+    }
+
+    /// Asks the processor to load the line where a search for `hash` begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let group = home(hash, self.len.load(Ordering::Relaxed));
+        let groups = self.groups.load(Ordering::Relaxed);
+        crate::slab::prefetch(groups.wrapping_add(group));
+    }
 }
 
 /// A count that is full, and no longer exact.
@@ -136,6 +195,59 @@ impl Group {
         matches(low, high, tag)
     }
 
+    /// Looks among the entries with this tag, without a lock; see [`Table::find_shared`].
+    #[inline]
+    fn find_shared(&self, tag: u8, check: &mut impl FnMut(EntryId, &AtomicU32) -> Check) -> Found {
+        let mut mask = self.matches(tag);
+        while mask != 0 {
+            let id = &self.ids[mask.trailing_zeros() as usize];
+            // Acquire: pairs with the Release in `insert` and `replace`, so that the entry's
+            // contents are seen with its id.
+            let candidate = id.load(Ordering::Acquire);
+            if candidate < MOVED {
+                match check(candidate, id) {
+                    Check::Accept => return Found::Entry(candidate),
+                    Check::Reject => {}
+                    Check::Gone => return Found::Changed,
+                }
+            } else if candidate == MOVED {
+                return Found::Changed;
+            }
+            mask &= mask - 1;
+        }
+        Found::Absent
+    }
+
+    /// Looks among the entries with this tag, under the shard's lock.
+    #[inline]
+    fn find(&self, tag: u8, is_it: &mut impl FnMut(EntryId) -> bool) -> Option<(u8, EntryId)> {
+        let mut mask = self.matches(tag);
+        while mask != 0 {
+            let position = mask.trailing_zeros() as u8;
+            let id = self.ids[position as usize].load(Ordering::Relaxed);
+            if is_it(id) {
+                return Some((position, id));
+            }
+            mask &= mask - 1;
+        }
+        None
+    }
+
+    /// Links `id` if there is a free place. Writer only.
+    #[inline]
+    fn insert(&self, tag: u8, id: EntryId) -> bool {
+        let mask = self.matches(0);
+        if mask == 0 {
+            return false;
+        }
+        let position = mask.trailing_zeros() as u8;
+        // Release: pairs with the Acquire in `find_shared`; a reader may still see an older tag for
+        // this place and come here at once.
+        self.ids[position as usize].store(id, Ordering::Release);
+        self.set_tag(position, tag);
+        true
+    }
+
     /// Under the shard's lock.
     fn for_each(&self, mut each: impl FnMut(EntryId)) {
         let mut used = self.used();
@@ -157,6 +269,7 @@ impl Group {
     }
 
     /// Counts an entry that moved on. Writer only.
+    #[inline]
     fn add_passed(&self, tag: u8) {
         if self.passed(tag) < STUCK {
             let word = self.tags[1].load(Ordering::Relaxed);
@@ -168,6 +281,7 @@ impl Group {
     /// never answers. One that is zero stays so too: a key whose hash has changed may leave along
     /// another path than it came, and must not bring the shard down; [`Table::validate`] checks the
     /// counts. Writer only.
+    #[inline]
     fn remove_passed(&self, tag: u8) {
         if (1..STUCK).contains(&self.passed(tag)) {
             let word = self.tags[1].load(Ordering::Relaxed);
@@ -176,6 +290,7 @@ impl Group {
     }
 
     /// Writer only.
+    #[inline]
     fn set_tag(&self, position: u8, tag: u8) {
         let word = &self.tags[position as usize / 8];
         let shift = 8 * (position as u32 % 8);
@@ -193,8 +308,10 @@ impl Table {
     }
 
     fn with_groups(groups: usize) -> Self {
+        let places = groups * WIDTH;
         Self {
             groups: zeroed_groups(groups),
+            capacity: if groups == 1 { places } else { places * 9 / 10 },
             #[cfg(loom)]
             alive: crate::sync::UnsafeCell::new(true),
         }
@@ -217,19 +334,25 @@ impl Table {
     }
 
     /// Entries that the table should hold at most; it can hold a few more.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        let places = self.groups.len() * WIDTH;
-        if self.groups.len() == 1 {
-            places
-        } else {
-            places * 9 / 10
-        }
+        self.capacity
+    }
+
+    /// The group at an index that [`home`](Self::home) or [`after`](Self::after) gave, or of a
+    /// [`Place`], which comes from those.
+    #[expect(unsafe_code, reason = "an index that cannot be out of bounds")]
+    #[inline]
+    fn group(&self, index: usize) -> &Group {
+        debug_assert!(index < self.groups.len(), "group {index} is in the table");
+        // SAFETY: `home` scales a 32-bit number below 2^32 to the number of groups, rounding down,
+        // and `after` reduces by that number, so what both give is below it.
+        unsafe { self.groups.get_unchecked(index) }
     }
 
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // Bits 16..48 choose the group: the top bits have chosen the shard, the lowest are the tag.
-        ((u64::from((hash >> 16) as u32) * self.groups.len() as u64) >> 32) as usize
+        home(hash, self.groups.len())
     }
 
     /// The group that a probe for `tag` visits after `group`.
@@ -247,49 +370,46 @@ impl Table {
     /// Asks the processor to load the line where a search for `hash` begins.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        crate::slab::prefetch(&self.groups[self.home(hash)]);
+        crate::slab::prefetch(self.group(self.home(hash)));
     }
 
     /// Looks for an entry as a reader without the lock. `check` gets each candidate's id and the
     /// place where it was found; it protects the entry, asks whether the id still stands there,
-    /// and compares keys. `None` from `check` means that the id has gone meanwhile.
+    /// and compares keys.
     #[inline]
-    pub(crate) fn find_shared<T>(
+    pub(crate) fn find_shared(
         &self,
         hash: u64,
-        mut check: impl FnMut(EntryId, &AtomicU32) -> Option<Check<T>>,
-    ) -> Found<T> {
+        mut check: impl FnMut(EntryId, &AtomicU32) -> Check,
+    ) -> Found {
         #[cfg(loom)]
         self.assert_alive();
         let tag = tag(hash);
-        let mut group = self.home(hash);
-        for _ in 0..self.groups.len() {
-            let g = &self.groups[group];
-            let mut mask = g.matches(tag);
-            while mask != 0 {
-                let id = &g.ids[mask.trailing_zeros() as usize];
-                loop {
-                    // Acquire: pairs with the Release in `insert` and `replace`, so that the
-                    // entry's contents are seen with its id.
-                    let candidate = id.load(Ordering::Acquire);
-                    if candidate == MOVED {
-                        return Found::Moved;
-                    }
-                    if candidate == GONE {
-                        break;
-                    }
-                    match check(candidate, id) {
-                        Some(Check::Accept(found)) => return Found::Entry(found),
-                        Some(Check::Reject) => break,
-                        None => {}
-                    }
-                }
-                mask &= mask - 1;
-            }
-            if g.passed(tag) == 0 {
-                break;
-            }
+        let home = self.home(hash);
+        let g = self.group(home);
+        match g.find_shared(tag, &mut check) {
+            // Few entries live elsewhere, so the search of other groups stays out of line.
+            Found::Absent if g.passed(tag) != 0 => self.find_shared_beyond(home, tag, check),
+            found => found,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_shared_beyond(
+        &self,
+        home: usize,
+        tag: u8,
+        mut check: impl FnMut(EntryId, &AtomicU32) -> Check,
+    ) -> Found {
+        let mut group = home;
+        for _ in 1..self.groups.len() {
             group = self.after(group, tag);
+            let g = self.group(group);
+            match g.find_shared(tag, &mut check) {
+                Found::Absent if g.passed(tag) != 0 => {}
+                found => return found,
+            }
         }
         Found::Absent
     }
@@ -302,28 +422,33 @@ impl Table {
         mut is_it: impl FnMut(EntryId) -> bool,
     ) -> Option<(Place, EntryId)> {
         let tag = tag(hash);
-        let mut group = self.home(hash);
-        for _ in 0..self.groups.len() {
-            let g = &self.groups[group];
-            let mut mask = g.matches(tag);
-            while mask != 0 {
-                let position = mask.trailing_zeros() as u8;
-                let id = g.ids[position as usize].load(Ordering::Relaxed);
-                if is_it(id) {
-                    return Some((
-                        Place {
-                            group: group as u32,
-                            position,
-                        },
-                        id,
-                    ));
-                }
-                mask &= mask - 1;
+        let home = self.home(hash);
+        let g = self.group(home);
+        match g.find(tag, &mut is_it) {
+            Some((position, id)) => Some((Place::new(home, position), id)),
+            None if g.passed(tag) != 0 => self.find_beyond(home, tag, is_it),
+            None => None,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_beyond(
+        &self,
+        home: usize,
+        tag: u8,
+        mut is_it: impl FnMut(EntryId) -> bool,
+    ) -> Option<(Place, EntryId)> {
+        let mut group = home;
+        for _ in 1..self.groups.len() {
+            group = self.after(group, tag);
+            let g = self.group(group);
+            if let Some((position, id)) = g.find(tag, &mut is_it) {
+                return Some((Place::new(group, position), id));
             }
             if g.passed(tag) == 0 {
                 break;
             }
-            group = self.after(group, tag);
         }
         None
     }
@@ -333,22 +458,25 @@ impl Table {
     ///
     /// # Panics
     /// If every place is taken.
+    #[inline]
     pub(crate) fn insert(&self, hash: u64, id: EntryId) {
         let tag = tag(hash);
-        let mut group = self.home(hash);
-        for _ in 0..self.groups.len() {
-            let g = &self.groups[group];
-            let mask = g.matches(0);
-            if mask != 0 {
-                let position = mask.trailing_zeros() as u8;
-                // Release: pairs with the Acquire in `find_shared`; a reader may still see an
-                // older tag for this place and come here at once.
-                g.ids[position as usize].store(id, Ordering::Release);
-                g.set_tag(position, tag);
+        let home = self.home(hash);
+        if !self.group(home).insert(tag, id) {
+            self.insert_beyond(home, tag, id);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert_beyond(&self, home: usize, tag: u8, id: EntryId) {
+        let mut group = home;
+        for _ in 1..self.groups.len() {
+            self.group(group).add_passed(tag);
+            group = self.after(group, tag);
+            if self.group(group).insert(tag, id) {
                 return;
             }
-            g.add_passed(tag);
-            group = self.after(group, tag);
         }
         panic!("a table was filled beyond its capacity");
     }
@@ -356,26 +484,50 @@ impl Table {
     /// Puts `id` in the place of another entry with the same key. Writer only.
     pub(crate) fn replace(&self, place: Place, id: EntryId) {
         // Release: pairs with the Acquire in `find_shared`.
-        self.groups[place.group as usize].ids[place.position as usize].store(id, Ordering::Release);
+        self.group(place.group as usize).ids[place.position as usize].store(id, Ordering::Release);
     }
 
     /// Unlinks the entry at `place`, which was inserted with `hash`. Writer only.
+    #[inline]
     pub(crate) fn remove(&self, hash: u64, place: Place) {
-        let g = &self.groups[place.group as usize];
+        let g = self.group(place.group as usize);
         g.ids[place.position as usize].store(GONE, Ordering::Release);
         g.set_tag(place.position, 0);
-        let tag = tag(hash);
-        let mut group = self.home(hash);
-        while group != place.group as usize {
-            self.groups[group].remove_passed(tag);
+        let home = self.home(hash);
+        if home != place.group as usize {
+            self.remove_passed(home, place.group as usize, tag(hash));
+        }
+    }
+
+    /// Counts an entry off that had passed by the groups from `home` on and lived in `end`.
+    #[cold]
+    #[inline(never)]
+    fn remove_passed(&self, home: usize, end: usize, tag: u8) {
+        let mut group = home;
+        while group != end {
+            self.group(group).remove_passed(tag);
             group = self.after(group, tag);
         }
     }
 
-    /// Unlinks an entry whose key no longer hashes as it did when it was inserted (a fault of the
-    /// key's `Hash`). O(table). The counts of who moved on keep one entry too many, which costs
+    /// Unlinks `id`, which was inserted with `hash`. Writer only.
+    ///
+    /// A key may hash otherwise by now, by a fault of its `Hash`. Then its entry is looked for
+    /// everywhere, O(table), and the counts of who moved on keep one entry too many, which costs
     /// probes, never answers.
-    pub(crate) fn remove_lost(&self, id: EntryId) {
+    ///
+    /// # Panics
+    /// If `id` is not linked.
+    #[inline]
+    pub(crate) fn remove_id(&self, hash: u64, id: EntryId) {
+        match self.find(hash, |found| found == id) {
+            Some((place, _)) => self.remove(hash, place),
+            None => self.remove_lost(id),
+        }
+    }
+
+    #[cold]
+    fn remove_lost(&self, id: EntryId) {
         for g in &self.groups {
             for position in 0..WIDTH as u8 {
                 if g.ids[position as usize].load(Ordering::Relaxed) == id
@@ -541,8 +693,8 @@ mod tests {
         let mut moved = Vec::new();
         table.supersede(|id| moved.push(id));
         assert_eq!(moved, [7]);
-        let found = table.find_shared(mix(1), |_, _| Some(Check::Accept(())));
-        assert!(matches!(found, Found::Moved));
+        let found = table.find_shared(mix(1), |_, _| Check::Accept);
+        assert_eq!(found, Found::Changed);
     }
 
     #[test]

@@ -535,6 +535,17 @@ impl EvictionPolicy for BuiltPolicy {
     }
 
     #[inline]
+    fn exchange(
+        &mut self,
+        hash: u64,
+        weight: u32,
+        id: EntryId,
+        entries: &Entries<'_>,
+    ) -> Option<EntryId> {
+        dispatch!(&mut self.0, policy => policy.exchange(hash, weight, id, entries))
+    }
+
+    #[inline]
     fn prefetch(&self, hash: u64) {
         dispatch!(&self.0, policy => policy.prefetch(hash));
     }

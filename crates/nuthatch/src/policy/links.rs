@@ -5,6 +5,7 @@
 //! most; ids stay below 2^30). Every operation is O(1) but `iter`, `clear` and `validate`.
 
 use super::EntryId;
+use crate::slab::prefetch;
 
 const ID_BITS: u32 = 30;
 const ID_MASK: u32 = (1 << ID_BITS) - 1;
@@ -30,6 +31,14 @@ impl Node {
             prev: prev | (u32::from(list >> 2) << ID_BITS),
             next: next | (u32::from(list & 3) << ID_BITS),
         }
+    }
+
+    fn set_prev(&mut self, prev: u32) {
+        self.prev = self.prev & !ID_MASK | prev;
+    }
+
+    fn set_next(&mut self, next: u32) {
+        self.next = self.next & !ID_MASK | next;
     }
 
     fn list(self) -> u8 {
@@ -92,10 +101,18 @@ impl Links {
     }
 
     /// Makes room for ids below `slots`, exactly. Ids above grow the array on their own.
+    #[cold]
     pub fn reserve(&mut self, slots: usize) {
         if slots > self.nodes.len() {
             self.nodes.reserve_exact(slots - self.nodes.len());
             self.nodes.resize(slots, Node::UNLINKED);
+        }
+    }
+
+    #[inline]
+    fn grow_to(&mut self, id: EntryId) {
+        if id as usize >= self.nodes.len() {
+            self.reserve(id as usize + 1);
         }
     }
 
@@ -125,10 +142,16 @@ impl Links {
         Self::id(self.lists[list as usize].back)
     }
 
-    /// The first two entries of `list`.
+    /// The first two entries of `list`. Has the second one's links loaded, which the removal of the
+    /// first will write.
+    #[inline]
     pub fn first_two(&self, list: u8) -> [Option<EntryId>; 2] {
         let front = self.front(list);
-        [front, front.and_then(|id| self.next(id))]
+        let second = front.and_then(|id| self.next(id));
+        if let Some(id) = second {
+            prefetch(&raw const self.nodes[id as usize]);
+        }
+        [front, second]
     }
 
     /// The entry behind `id` in its list.
@@ -146,10 +169,11 @@ impl Links {
     }
 
     /// Appends `id`, which must be in no list, to `list`.
+    #[inline]
     pub fn push_back(&mut self, list: u8, id: EntryId) {
         #[cfg(test)]
         super::steps::take();
-        self.reserve(id as usize + 1);
+        self.grow_to(id);
         debug_assert!(
             self.list_of(id).is_none(),
             "entry {id} is in a list already"
@@ -157,13 +181,12 @@ impl Links {
         let ends = &mut self.lists[list as usize];
         let old = std::mem::replace(&mut ends.back, id);
         ends.len += 1;
+        self.nodes[id as usize] = Node::new(list, old, NIL);
         if old == NIL {
             ends.front = id;
         } else {
-            let node = &mut self.nodes[old as usize];
-            *node = Node::new(list, node.prev(), id);
+            self.nodes[old as usize].set_next(id);
         }
-        self.nodes[id as usize] = Node::new(list, old, NIL);
     }
 
     /// Puts `id`, which must be in no list, first in `list`.
@@ -181,30 +204,40 @@ impl Links {
     pub fn insert_before(&mut self, at: EntryId, id: EntryId) {
         #[cfg(test)]
         super::steps::take();
-        self.reserve(id as usize + 1);
+        self.grow_to(id);
         debug_assert!(
             self.list_of(id).is_none(),
             "entry {id} is in a list already"
         );
         let list = self.list_of(at).expect("`at` is in a list");
-        let node = self.nodes[at as usize];
+        let node = &mut self.nodes[at as usize];
         let prev = node.prev();
-        self.nodes[at as usize] = Node::new(list, id, node.next());
+        node.set_prev(id);
         self.nodes[id as usize] = Node::new(list, prev, at);
         let ends = &mut self.lists[list as usize];
         ends.len += 1;
         if prev == NIL {
             ends.front = id;
         } else {
-            let node = &mut self.nodes[prev as usize];
-            *node = Node::new(list, node.prev(), id);
+            self.nodes[prev as usize].set_next(id);
         }
     }
 
     /// Takes the first entry off `list`.
+    #[inline]
     pub fn pop_front(&mut self, list: u8) -> Option<EntryId> {
-        let id = self.front(list)?;
-        self.remove(id);
+        #[cfg(test)]
+        super::steps::take();
+        let ends = &mut self.lists[list as usize];
+        let id = Self::id(ends.front)?;
+        let node = std::mem::replace(&mut self.nodes[id as usize], Node::UNLINKED);
+        ends.front = node.next();
+        ends.len -= 1;
+        if ends.front == NIL {
+            ends.back = NIL;
+        } else {
+            self.nodes[ends.front as usize].set_prev(NIL);
+        }
         Some(id)
     }
 
@@ -219,22 +252,24 @@ impl Links {
     pub fn remove(&mut self, id: EntryId) -> Option<u8> {
         #[cfg(test)]
         super::steps::take();
-        let list = self.list_of(id)?;
-        let node = std::mem::replace(&mut self.nodes[id as usize], Node::UNLINKED);
+        let node = self.nodes.get_mut(id as usize)?;
+        let node = std::mem::replace(node, Node::UNLINKED);
+        let list = node.list();
+        if list == NO_LIST {
+            return None;
+        }
         let (prev, next) = (node.prev(), node.next());
         let ends = &mut self.lists[list as usize];
         ends.len -= 1;
         if prev == NIL {
             ends.front = next;
         } else {
-            let node = &mut self.nodes[prev as usize];
-            *node = Node::new(list, node.prev(), next);
+            self.nodes[prev as usize].set_next(next);
         }
         if next == NIL {
-            self.lists[list as usize].back = prev;
+            ends.back = prev;
         } else {
-            let node = &mut self.nodes[next as usize];
-            *node = Node::new(list, prev, node.next());
+            self.nodes[next as usize].set_prev(prev);
         }
         Some(list)
     }
@@ -247,9 +282,26 @@ impl Links {
 
     /// Puts `to`, which must be in no list, in the place of `from`, which leaves.
     pub fn replace(&mut self, from: EntryId, to: EntryId) {
-        if self.list_of(from).is_some() {
-            self.insert_before(from, to);
-            self.remove(from);
+        #[cfg(test)]
+        super::steps::take();
+        let Some(list) = self.list_of(from) else {
+            return;
+        };
+        self.grow_to(to);
+        debug_assert!(
+            self.list_of(to).is_none(),
+            "entry {to} is in a list already"
+        );
+        let node = std::mem::replace(&mut self.nodes[from as usize], Node::UNLINKED);
+        self.nodes[to as usize] = node;
+        let ends = &mut self.lists[list as usize];
+        match node.prev() {
+            NIL => ends.front = to,
+            prev => self.nodes[prev as usize].set_next(to),
+        }
+        match node.next() {
+            NIL => ends.back = to,
+            next => self.nodes[next as usize].set_prev(to),
         }
     }
 

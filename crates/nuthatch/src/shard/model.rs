@@ -4,7 +4,7 @@
 //! reader that looks at a slot which is dropped or reused meanwhile is reported, whatever the
 //! numbers say. Bounded to three preemptions.
 
-use super::{Birth, Entry, EntryTimes, Exclusive, KeepTimes, Shard, ShardSetup};
+use super::{Birth, Entry, Exclusive, KeepTimes, Shard, ShardSetup};
 use crate::hazard::protect;
 use crate::policy::Policy;
 use crate::sync::{UnsafeCell, thread};
@@ -60,7 +60,7 @@ fn put(exclusive: &mut Exclusive<'_, u64, Watched>, key: u64, value: u64) {
     };
     let birth = Birth {
         weight: 1,
-        times: EntryTimes::default(),
+        times: None,
     };
     match exclusive.find(hash(&key), |found| *found == key) {
         Some((place, id)) => {
@@ -142,6 +142,31 @@ fn model_a_key_removed_and_its_slot_reused_during_reads() {
         let (old, new) = reader.join().expect("no panic");
         assert!(old.is_none_or(|value| value == 1));
         assert!(new.is_none_or(|value| value == 2));
+    });
+}
+
+#[test]
+fn model_a_key_exchanged_for_another_and_its_slot_reused_during_reads() {
+    check(|| {
+        let shard = shard();
+        write(&shard, |exclusive| put(exclusive, 7, 1));
+        let reader = spawn(&shard, |shard| (read(shard, 7), read(shard, 8)));
+        let exchange = |key, value| {
+            let value = Watched(UnsafeCell::new(value));
+            write(&shard, |exclusive| {
+                let exchanged = exclusive.exchange(hash(&key), Entry { key, value }, &hash);
+                assert!(exchanged.is_ok(), "there is one to evict");
+            });
+        };
+        exchange(8, 2);
+        reclaim(&shard);
+        // Takes the slot that was freed.
+        exchange(7, 3);
+        let (seven, eight) = reader.join().expect("no panic");
+        assert!(seven.is_none_or(|value| value == 1 || value == 3));
+        assert!(eight.is_none_or(|value| value == 2));
+        assert_eq!(read(&shard, 7), Some(3));
+        assert_eq!(read(&shard, 8), None);
     });
 }
 

@@ -25,25 +25,26 @@ fn hash(home: u64, tag: u64) -> u64 {
 }
 
 /// What a reader finds for `hash`, where `accepted` are the ids of its key.
-fn find(table: &Table, hash: u64, accepted: &[EntryId]) -> Found<EntryId> {
+fn find(table: &Table, hash: u64, accepted: &[EntryId]) -> Found {
     table.find_shared(hash, |id, place| {
         // What a reader does after it has protected the entry.
         if place.load(Ordering::Acquire) != id {
-            return None;
-        }
-        Some(if accepted.contains(&id) {
-            Check::Accept(id)
+            Check::Gone
+        } else if accepted.contains(&id) {
+            Check::Accept
         } else {
             Check::Reject
-        })
+        }
     })
 }
 
 fn read(table: &Table, hash: u64, accepted: &[EntryId]) -> Option<EntryId> {
-    match find(table, hash, accepted) {
-        Found::Entry(id) => Some(id),
-        Found::Absent => None,
-        Found::Moved => panic!("the table was not superseded"),
+    loop {
+        match find(table, hash, accepted) {
+            Found::Entry(id) => return Some(id),
+            Found::Absent => return None,
+            Found::Changed => {}
+        }
     }
 }
 
@@ -109,7 +110,11 @@ fn model_only_ids_that_were_linked_are_offered() {
                 let mut seen = Vec::new();
                 table.find_shared(hash(0, 7), |id, place| {
                     seen.push(id);
-                    (place.load(Ordering::Acquire) == id).then_some(Check::<()>::Reject)
+                    if place.load(Ordering::Acquire) == id {
+                        Check::Reject
+                    } else {
+                        Check::Gone
+                    }
                 });
                 seen
             }
@@ -143,7 +148,7 @@ impl Tables {
             match find(table, hash, &[accepted]) {
                 Found::Entry(id) => return Some(id),
                 Found::Absent => return None,
-                Found::Moved => {}
+                Found::Changed => {}
             }
         }
     }
