@@ -623,6 +623,7 @@ pub(crate) struct EntryTimes {
 
 impl<'a, K, V> Exclusive<'a, K, V> {
     /// The entry with this hash that `is_it` accepts.
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(&K) -> bool) -> Option<(Place, EntryId)> {
         // SAFETY: linked in the table, hence live, and the lock is held.
         let entry = |id| unsafe { (*self.shard.slots.get(id).get()).assume_init_ref() };
@@ -841,6 +842,47 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         self.writer.live.remove(old);
         self.count(0, u64::from(birth.weight), u64::from(old_weight));
         (id, Removed(old))
+    }
+
+    /// Puts a new entry with the same key in the place of a live one and retires that:
+    /// [`replace`](Self::replace) and [`retire`](Self::retire) in one, for entries that weigh 1 and
+    /// have no times.
+    #[inline]
+    pub(crate) fn renew(
+        &mut self,
+        place: Place,
+        old: EntryId,
+        entry: Entry<K, V>,
+        hash_key: &impl Fn(&K) -> u64,
+    ) -> EntryId {
+        let id = self.free_slot();
+        let shard = self.shard;
+        let writer = &mut *self.writer;
+        // SAFETY: as in `fill_slot`.
+        unsafe { (*shard.slots.get(id).get()).write(entry) };
+        writer.live.insert(id);
+        shard.access.set(id, shard.access.get(old));
+        if writer.pinned.contains(old) {
+            writer.pinned.insert(id);
+            writer.pinned.remove(old);
+        } else {
+            let facts = Facts {
+                slots: &shard.slots,
+                live: &writer.live,
+                weights: None,
+                hash: hash_key,
+            };
+            let entries = Entries::new(&shard.access, &facts);
+            writer.policy.relocate(old, id, &entries);
+        }
+        self.table().replace(place, id);
+        let writer = &mut *self.writer;
+        writer.live.remove(old);
+        writer.limbo.young.push(old);
+        if writer.limbo.young.len() >= writer.limbo.batch {
+            self.reclaim();
+        }
+        id
     }
 
     /// Unlinks a live entry, and tells the policy.

@@ -769,8 +769,7 @@ where
             times: None,
         };
         if let Some((place, old)) = exclusive.find(hash, |key| *key == entry.key) {
-            let (id, removed) = exclusive.replace(place, old, entry, birth, 0, &hash_key);
-            exclusive.retire(removed);
+            let id = exclusive.renew(place, old, entry, &hash_key);
             tally.count(Counter::Replaced);
             tally.count(Counter::Insertions);
             self.written_hit(&mut exclusive, id);

@@ -281,6 +281,7 @@ impl Links {
     }
 
     /// Puts `to`, which must be in no list, in the place of `from`, which leaves.
+    #[inline]
     pub fn replace(&mut self, from: EntryId, to: EntryId) {
         #[cfg(test)]
         super::steps::take();
