@@ -101,7 +101,7 @@ where
         E: Send + Sync + 'static,
     {
         let hash = on_engine!(self, store => store.hash(key));
-        match self.look_up(key) {
+        match self.look_up(hash, key) {
             Lookup::Fresh(value) => Ok(value),
             Lookup::Stale(value, written_ns) => {
                 let Some(leader) = self.lead_refresh(hash, key, written_ns) else {
@@ -148,7 +148,7 @@ where
         E: Send + Sync + 'static,
     {
         let hash = on_engine!(self, store => store.hash(key));
-        match self.look_up(key) {
+        match self.look_up(hash, key) {
             Lookup::Fresh(value) => Ok(value),
             Lookup::Stale(value, written_ns) => {
                 let Some(leader) = self.lead_refresh(hash, key, written_ns) else {
@@ -170,13 +170,17 @@ where
         }
     }
 
-    fn look_up<Q>(&self, key: &Q) -> Lookup<V>
+    #[inline]
+    fn look_up<Q>(&self, hash: u64, key: &Q) -> Lookup<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let Some(refresh_after) = self.inner.refresh_after else {
-            return self.get(key).map_or(Lookup::Missing, Lookup::Fresh);
+            let found = on_engine!(self, store => {
+                store.read_hashed(hash, key, true, |entry| entry.value.clone())
+            });
+            return found.map_or(Lookup::Missing, Lookup::Fresh);
         };
         on_engine!(self, store => {
             let Some(guard) = store.guard(key, true) else {

@@ -287,8 +287,9 @@ where
         self.read_hashed(self.hash(key), key, record, look)
     }
 
+    /// [`read`](Self::read) for a caller that knows the key's hash.
     #[inline]
-    fn read_hashed<Q, R>(
+    pub(crate) fn read_hashed<Q, R>(
         &self,
         hash: u64,
         key: &Q,
@@ -689,8 +690,8 @@ where
         let mut entry = Entry { key, value };
         if lifetime != Lifetime::Configured {
             self.expiration.start();
-        } else if expect == Expect::Anything && self.is_plain {
-            match self.put_plain(hash, entry) {
+        } else if self.is_plain && matches!(expect, Expect::Anything | Expect::Absent) {
+            match self.put_plain(hash, entry, expect) {
                 Ok(insertion) => return Ok(insertion),
                 Err(back) => entry = back,
             }
@@ -748,7 +749,12 @@ where
     /// key's shard, if that can make the room itself. Gives the entry back, with nothing changed, if
     /// it takes more than that.
     #[inline]
-    fn put_plain(&self, hash: u64, entry: Entry<K, V>) -> Result<Insertion, Entry<K, V>> {
+    fn put_plain(
+        &self,
+        hash: u64,
+        entry: Entry<K, V>,
+        expect: Expect,
+    ) -> Result<Insertion, Entry<K, V>> {
         let index = self.shard_index(hash);
         let shard = &self.shards[index];
         shard.prefetch(hash);
@@ -769,6 +775,9 @@ where
             times: None,
         };
         if let Some((place, old)) = exclusive.find(hash, |key| *key == entry.key) {
+            if expect == Expect::Absent {
+                return Err(entry);
+            }
             let id = exclusive.renew(place, old, entry, &hash_key);
             tally.count(Counter::Replaced);
             tally.count(Counter::Insertions);
