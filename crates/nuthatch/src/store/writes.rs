@@ -1,0 +1,629 @@
+//! Writes: how an entry finds room and is linked, replaced or removed.
+
+use super::{Listener, Store};
+use crate::bound::Bound;
+use crate::expiration::Lifetime;
+use crate::hazard::{Protection, protect, thread_index};
+use crate::policy::{EntryId, EvictionPolicy, HitMode};
+use crate::removal::{Insertion, RemovalCause};
+use crate::shard::{Birth, Entry, Exclusive, Panic, Removed, Shard, pass_on};
+use crate::stats::{Counter, Tally};
+use crate::table::Place;
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+use std::mem::take;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+/// How often a write looks for room in all shards before it believes that there is none.
+const ROOM_ATTEMPTS: u32 = 64;
+
+/// What a write asks of the entry that it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Anything,
+    Absent,
+    /// This very entry, which the caller protects.
+    Entry(EntryId),
+    /// An entry written at this time, in nanoseconds, where that is kept.
+    WrittenAt(u64),
+}
+
+impl Expect {
+    fn is_met_by<K, V>(self, found: Option<EntryId>, shard: &Shard<K, V>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Absent => found.is_none(),
+            Self::Entry(id) => found == Some(id),
+            Self::WrittenAt(ns) => found.and_then(|id| shard.written_ns(id)) == Some(ns),
+        }
+    }
+}
+
+/// A write under way: the weight it holds and what it has removed. Must be declared before the lock
+/// that it is used with, so that a panic releases the lock first.
+pub(super) struct Op<'s, K, V> {
+    bound: &'s Bound,
+    pub(super) tally: Tally<'s>,
+    listener: Option<&'s Listener<K, V>>,
+    /// Weight that is taken from the bound but belongs to no entry.
+    pub(super) credit: u64,
+    pub(super) now_ns: u64,
+    /// What the listener has still to hear of.
+    pub(super) removed: Vec<(&'s Shard<K, V>, Removed, RemovalCause)>,
+    /// The first panic of a key's or value's drop.
+    pub(super) panic: Option<Panic>,
+}
+
+impl<K, V> Op<'_, K, V> {
+    /// Ends a critical section: drops what nobody sees.
+    #[inline]
+    pub(super) fn finish(&mut self, exclusive: Exclusive<'_, K, V>) {
+        if let Some(panic) = exclusive.finish() {
+            self.panic.get_or_insert(panic);
+        }
+    }
+
+    /// Gives back what weight is left over.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        self.bound.give(take(&mut self.credit));
+    }
+
+    /// Ends the operation, with no lock held.
+    #[inline]
+    pub(super) fn end(mut self) {
+        self.conclude();
+        if self.panic.is_some() {
+            pass_on(self.panic.take());
+        }
+    }
+
+    /// Settles, tells the listener, and lets the removed entries go.
+    #[inline]
+    pub(super) fn conclude(&mut self) {
+        self.settle();
+        if let Some(listener) = self.listener
+            && !self.removed.is_empty()
+        {
+            self.tell(listener);
+        }
+    }
+
+    /// Tells the listener of what was removed, and then lets it go.
+    fn tell(&mut self, listener: &Listener<K, V>) {
+        for (shard, removed, cause) in &self.removed {
+            let entry = shard.entry_of(removed);
+            let heard = catch_unwind(AssertUnwindSafe(|| {
+                listener(&entry.key, &entry.value, *cause);
+            }));
+            if heard.is_err() {
+                self.tally.count(Counter::ListenerPanics);
+            }
+        }
+        let mut removed = take(&mut self.removed).into_iter().peekable();
+        while let Some((shard, first, _)) = removed.next() {
+            let mut exclusive = shard.lock();
+            exclusive.retire(first);
+            while let Some((_, next, _)) = removed.next_if(|(next, ..)| ptr::eq(*next, shard)) {
+                exclusive.retire(next);
+            }
+            self.finish(exclusive);
+        }
+    }
+}
+
+impl<K, V> Drop for Op<'_, K, V> {
+    /// Does something only if a panic has kept the operation from its end.
+    #[inline]
+    fn drop(&mut self) {
+        self.conclude();
+    }
+}
+
+/// An insertion under way. It lives outside the critical sections, so that an entry that is turned
+/// away is dropped with no lock held.
+struct Request<K, V> {
+    hash: u64,
+    weight: u32,
+    /// `None` once it is linked.
+    entry: Option<Entry<K, V>>,
+    lifetime: Lifetime,
+    expect: Expect,
+}
+
+const LINKED_ONCE: &str = "an entry is linked once";
+
+impl<K, V> Request<K, V> {
+    fn entry(&self) -> &Entry<K, V> {
+        self.entry.as_ref().expect(LINKED_ONCE)
+    }
+
+    fn take_entry(&mut self) -> Entry<K, V> {
+        self.entry.take().expect(LINKED_ONCE)
+    }
+}
+
+/// What became of one visit to the key's shard.
+enum Step {
+    Done(Insertion),
+    /// What was found is not what the request expects.
+    Unexpected,
+    /// So much weight is missing, and this shard is not the one to give it.
+    NoRoom(u64),
+}
+
+/// Whom a write may take room from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Shards that hold more than their share.
+    OfShare,
+    /// All.
+    OfAll,
+}
+
+impl<K, V, S, const LOCK_FREE: bool> Store<K, V, S, LOCK_FREE>
+where
+    K: Hash + Eq + Send + Sync,
+    V: Send + Sync,
+    S: BuildHasher,
+{
+    #[inline]
+    pub(super) fn op(&self) -> Op<'_, K, V> {
+        Op {
+            bound: &self.bound,
+            tally: self.stats.tally(thread_index()),
+            listener: self.listener.as_deref(),
+            credit: 0,
+            now_ns: self.now_ns(),
+            removed: Vec::new(),
+            panic: None,
+        }
+    }
+
+    /// Counts a weight, where it is not just the number of entries.
+    #[inline]
+    pub(super) fn count_weight(&self, tally: Tally<'_>, counter: Counter, weight: u64) {
+        if self.weigher.is_some() {
+            tally.add(counter, weight);
+        }
+    }
+
+    #[inline]
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher
+            .as_ref()
+            .map_or(1, |weigher| weigher(key, value))
+    }
+
+    /// Inserts or replaces, if what is found is as expected; else gives the entry back.
+    pub(crate) fn upsert(
+        &self,
+        key: K,
+        value: V,
+        lifetime: Lifetime,
+        expect: Expect,
+    ) -> Result<Insertion, (K, V)> {
+        let hash = self.hash(&key);
+        let mut entry = Entry { key, value };
+        if lifetime != Lifetime::Configured {
+            self.expiration.start();
+        } else if self.is_plain && matches!(expect, Expect::Anything | Expect::Absent) {
+            match self.put_plain(hash, entry, expect) {
+                Ok(insertion) => return Ok(insertion),
+                Err(back) => entry = back,
+            }
+        }
+        let mut request = Request {
+            hash,
+            weight: self.weigh(&entry.key, &entry.value),
+            entry: Some(entry),
+            lifetime,
+            expect,
+        };
+        let index = self.shard_index(request.hash);
+        self.shards[index].prefetch(request.hash);
+        let mut op = self.op();
+        let mut room = Room::OfShare;
+        let mut attempts = 0;
+        let insertion = loop {
+            let mut exclusive = self.shards[index].lock();
+            exclusive.prefetch(request.hash);
+            let step = self.try_upsert(index, &mut exclusive, &mut op, &mut request, room);
+            op.finish(exclusive);
+            let needed = match step {
+                Step::Done(insertion) => break Some(insertion),
+                Step::Unexpected => break None,
+                Step::NoRoom(needed) => needed,
+            };
+            if self.evict_elsewhere(index, &mut op, needed, room) {
+                continue;
+            }
+            // Nobody holds more than their share: take it from whoever holds anything. If nobody
+            // does, other operations may hold it, and what this one holds may be what they wait
+            // for.
+            if room == Room::OfAll {
+                op.settle();
+                attempts += 1;
+                std::thread::yield_now();
+            }
+            room = Room::OfAll;
+            if attempts == ROOM_ATTEMPTS {
+                self.reject(index, &mut op, &request);
+                break Some(Insertion::Rejected);
+            }
+        };
+        op.end();
+        match insertion {
+            Some(insertion) => Ok(insertion),
+            None => {
+                let Entry { key, value } = request.take_entry();
+                Err((key, value))
+            }
+        }
+    }
+
+    /// The short way of a write in a cache without weights, listener or expiry: one visit to the
+    /// key's shard, if that can make the room itself. Gives the entry back, with nothing changed, if
+    /// it takes more than that.
+    #[inline]
+    fn put_plain(
+        &self,
+        hash: u64,
+        entry: Entry<K, V>,
+        expect: Expect,
+    ) -> Result<Insertion, Entry<K, V>> {
+        let index = self.shard_index(hash);
+        let shard = &self.shards[index];
+        shard.prefetch(hash);
+        if self.expiration.is_in_use() {
+            return Err(entry);
+        }
+        let tally = self.stats.tally(thread_index());
+        let mut exclusive = shard.lock();
+        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+            self.drain_ordered(index, &mut exclusive);
+        }
+        if exclusive.has_leavers() {
+            return Err(entry);
+        }
+        let hash_key = self.rehash();
+        let birth = Birth {
+            weight: 1,
+            times: None,
+        };
+        if let Some((place, old)) = exclusive.find(hash, |key| *key == entry.key) {
+            if expect == Expect::Absent {
+                return Err(entry);
+            }
+            let id = exclusive.renew(place, old, entry, &hash_key);
+            tally.count(Counter::Replaced);
+            tally.count(Counter::Insertions);
+            self.written_hit(&mut exclusive, id);
+            pass_on(exclusive.finish());
+            return Ok(Insertion::Replaced);
+        }
+        let has_room = self.bound.try_take(1);
+        if !has_room && (shard.len() < self.bound.share(index) || self.bound.excess() > 0) {
+            return Err(entry);
+        }
+        if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
+            self.deliver_samples();
+        }
+        if has_room {
+            exclusive.policy(&hash_key, |policy, _| policy.prepare(hash, 1));
+            exclusive.insert(hash, entry, birth, 0, &hash_key);
+        } else {
+            exclusive.exchange(hash, entry, &hash_key)?;
+            exclusive.look_ahead(&hash_key);
+            tally.count(Counter::Evicted);
+        }
+        tally.count(Counter::Insertions);
+        let panic = exclusive.finish();
+        self.follow_sampler();
+        pass_on(panic);
+        Ok(Insertion::Created)
+    }
+
+    /// What a write does to the entry that it has put in the place of another: a write is a hit.
+    #[inline]
+    fn written_hit(&self, exclusive: &mut Exclusive<'_, K, V>, id: EntryId) {
+        match self.hit_mode {
+            HitMode::Ignore => {}
+            HitMode::Count { max } => exclusive.shard().access.count(id, max),
+            HitMode::Stamp => {
+                let era = exclusive.shard().era.load(Ordering::Relaxed);
+                exclusive.shard().access.stamp(id, era);
+            }
+            HitMode::Ordered => self.ordered_hit_now(exclusive, id),
+        }
+    }
+
+    /// One visit to the key's shard: links the entry, or says what stands in the way.
+    #[inline]
+    fn try_upsert<'s>(
+        &'s self,
+        index: usize,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+        request: &mut Request<K, V>,
+        room: Room,
+    ) -> Step {
+        let hash_key = self.rehash();
+        self.housekeep(index, exclusive, op);
+        let mut found = self.find_live(exclusive, op, request.hash, &request.entry().key);
+        if !request
+            .expect
+            .is_met_by(found.map(|(_, id)| id), exclusive.shard())
+        {
+            return Step::Unexpected;
+        }
+        if u64::from(request.weight) > self.bound.capacity() {
+            // Counted and removed where a key that finds no room is.
+            self.reject_found(exclusive, op, found, request.weight);
+            return Step::Done(Insertion::Rejected);
+        }
+        let (mut prepared, mut evicted) = (false, false);
+        loop {
+            // If the bound was lowered, weight that belongs to no entry goes first.
+            self.bound.give_excess(&mut op.credit);
+            let old_weight = found.map_or(0, |(_, id)| exclusive.weight(id));
+            let needed = u64::from(request.weight.saturating_sub(old_weight));
+            if op.credit < needed && self.bound.try_take(needed - op.credit) {
+                op.credit = needed;
+            }
+            let has_room = op.credit >= needed;
+            let may_evict =
+                room == Room::OfAll || exclusive.total_weight() + needed > self.bound.share(index);
+            if !has_room && !may_evict {
+                return Step::NoRoom(needed);
+            }
+            if found.is_none() && !prepared {
+                prepared = true;
+                // A sampled miss is told in its turn, after the hits before it.
+                if (request.hash as u32) < self.sample_below.load(Ordering::Relaxed) {
+                    self.deliver_samples();
+                }
+                exclusive.policy(&hash_key, |policy, _| {
+                    policy.prepare(request.hash, request.weight);
+                });
+            }
+            if has_room {
+                let insertion = self.link(exclusive, op, request, found);
+                op.credit -= needed;
+                op.credit += u64::from(old_weight.saturating_sub(request.weight));
+                if evicted {
+                    exclusive.look_ahead(&hash_key);
+                }
+                return Step::Done(insertion);
+            }
+            let Some((removed, weight)) = exclusive.evict(&hash_key) else {
+                return Step::NoRoom(needed);
+            };
+            evicted = true;
+            op.credit += u64::from(weight);
+            if found.is_some_and(|(_, id)| id == removed.id()) {
+                found = None;
+            }
+            self.leave(exclusive, op, removed, RemovalCause::Evicted);
+        }
+    }
+
+    /// Links an entry for which there is room.
+    #[inline]
+    fn link<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+        request: &mut Request<K, V>,
+        found: Option<(Place, EntryId)>,
+    ) -> Insertion {
+        let hash_key = self.rehash();
+        let now_ns = op.now_ns;
+        let remaining_ns = found
+            .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
+            .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
+        let Entry { key, value } = request.entry();
+        let birth = Birth {
+            weight: request.weight,
+            times: self.expiration.after_write(
+                key,
+                value,
+                request.hash,
+                now_ns,
+                request.lifetime,
+                found.map(|_| remaining_ns),
+            ),
+        };
+        op.tally.count(Counter::Insertions);
+        self.count_weight(op.tally, Counter::InsertedWeight, u64::from(request.weight));
+        let entry = request.take_entry();
+        let Some((place, old)) = found else {
+            exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
+            self.follow_sampler();
+            return Insertion::Created;
+        };
+        let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
+        self.leave(exclusive, op, removed, RemovalCause::Replaced);
+        self.written_hit(exclusive, id);
+        Insertion::Replaced
+    }
+
+    /// The live entry of `key`; one whose time is over is removed.
+    #[inline]
+    fn find_live<'s, Q>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<(Place, EntryId)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (place, id) = exclusive.find(hash, |found| found.borrow() == key)?;
+        if self.is_expired(exclusive.shard(), id) {
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove(hash, place, id, &self.rehash());
+            self.leave(exclusive, op, removed, RemovalCause::Expired);
+            return None;
+        }
+        Some((place, id))
+    }
+
+    /// Evicts from another shard until `needed` is there or that shard has no more to give.
+    /// Returns whether anything was evicted.
+    #[cold]
+    fn evict_elsewhere<'s>(
+        &'s self,
+        own: usize,
+        op: &mut Op<'s, K, V>,
+        needed: u64,
+        room: Room,
+    ) -> bool {
+        let count = self.shards.len();
+        let floor = |index: usize| match room {
+            Room::OfShare => self.bound.share(index),
+            Room::OfAll => 0,
+        };
+        let others = (own + 1..own + count).map(|index| index % count);
+        for index in others.filter(|&index| self.shards[index].weight() > floor(index)) {
+            let mut exclusive = self.shards[index].lock();
+            let mut evicted = false;
+            while op.credit < needed && exclusive.total_weight() > floor(index) {
+                let Some((removed, weight)) = exclusive.evict(&self.rehash()) else {
+                    break;
+                };
+                evicted = true;
+                op.credit += u64::from(weight);
+                self.leave(&mut exclusive, op, removed, RemovalCause::Evicted);
+            }
+            op.finish(exclusive);
+            if evicted {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Turns an entry away that found no room; an older value of its key must not outlive it.
+    #[cold]
+    fn reject<'s>(&'s self, index: usize, op: &mut Op<'s, K, V>, request: &Request<K, V>) {
+        let mut exclusive = self.shards[index].lock();
+        let found = self.find_live(&mut exclusive, op, request.hash, &request.entry().key);
+        self.reject_found(&mut exclusive, op, found, request.weight);
+        op.finish(exclusive);
+    }
+
+    fn reject_found<'s>(
+        &'s self,
+        exclusive: &mut Exclusive<'s, K, V>,
+        op: &mut Op<'s, K, V>,
+        found: Option<(Place, EntryId)>,
+        weight: u32,
+    ) {
+        op.tally.count(Counter::Rejected);
+        self.count_weight(op.tally, Counter::RejectedWeight, u64::from(weight));
+        if let Some((_, id)) = found {
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove_id(id, &self.rehash());
+            self.leave(exclusive, op, removed, RemovalCause::Evicted);
+        }
+    }
+
+    /// Removes the live entry of `key` if `condition` accepts it, and passes it to `look`.
+    /// `condition` runs without a lock and is asked again if the entry changes meanwhile.
+    pub(crate) fn remove_if<Q, R>(
+        &self,
+        key: &Q,
+        mut condition: impl FnMut(&Entry<K, V>) -> bool,
+        look: impl FnOnce(&Entry<K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        loop {
+            let guard = self.guard(key, false)?;
+            if !condition(guard.entry()) {
+                return None;
+            }
+            if self.remove_entry(key, Some(guard.id())) {
+                return Some(look(guard.entry()));
+            }
+        }
+    }
+
+    /// Removes the live entry of `key`, or only the very entry `expected`, which the caller
+    /// protects. Returns whether it did.
+    pub(crate) fn remove_entry<Q>(&self, key: &Q, expected: Option<EntryId>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.remove_protected(key, expected, &mut protect())
+            .is_some()
+    }
+
+    /// Removes the live entry of `key` and passes it to `look`, with no lock held.
+    pub(crate) fn remove<Q, R>(&self, key: &Q, look: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut protection = protect();
+        self.remove_protected(key, None, &mut protection).map(look)
+    }
+
+    fn remove_protected<'p, Q>(
+        &'p self,
+        key: &Q,
+        expected: Option<EntryId>,
+        protection: &'p mut Protection<'static>,
+    ) -> Option<&'p Entry<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let mut op = self.op();
+        let mut exclusive = self.shards[index].lock();
+        self.housekeep(index, &mut exclusive, &mut op);
+        let found = self
+            .find_live(&mut exclusive, &mut op, hash, key)
+            .filter(|&(_, id)| expected.is_none_or(|expected| expected == id));
+        let entry = found.map(|(place, id)| {
+            let entry = exclusive.protect(id, protection);
+            op.credit += u64::from(exclusive.weight(id));
+            let removed = exclusive.remove(hash, place, id, &self.rehash());
+            self.leave(&mut exclusive, &mut op, removed, RemovalCause::Invalidated);
+            entry
+        });
+        op.finish(exclusive);
+        op.end();
+        entry
+    }
+
+    /// Keeps the live entry of `key` from eviction, or gives it back to the policy. Returns whether
+    /// there is such an entry.
+    pub(crate) fn set_pinned<Q>(&self, key: &Q, pinned: bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let mut op = self.op();
+        let mut exclusive = self.shards[index].lock();
+        let found = self.find_live(&mut exclusive, &mut op, hash, key);
+        if let Some((_, id)) = found {
+            exclusive.set_pinned(id, pinned, &self.rehash());
+        }
+        op.finish(exclusive);
+        op.end();
+        found.is_some()
+    }
+}
