@@ -71,6 +71,8 @@ pub(crate) struct TimerWheel {
     buckets: Vec<u8>,
     linked: usize,
     early: EarlyKeys,
+    /// The tick at which nothing more was due.
+    settled: u64,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +111,7 @@ impl TimerWheel {
             buckets: Vec::new(),
             linked: 0,
             early: EarlyKeys::default(),
+            settled: u64::MAX,
         }
     }
 
@@ -129,6 +132,13 @@ impl TimerWheel {
     #[inline]
     pub(crate) fn schedule(&mut self, id: EntryId, deadline_ns: u64) {
         self.schedule_from(self.tick, id, deadline_ns);
+    }
+
+    /// Whether [`pop_due`](Self::pop_due) has found nothing more due in this very tick. What has come
+    /// due since is found in the next one.
+    #[inline]
+    pub(crate) fn is_settled(&self, now_ns: u64) -> bool {
+        tick_of(now_ns) == self.settled
     }
 
     /// Finds one id whose deadline has come at `now_ns`, asking `deadline_ns` for the deadlines,
@@ -153,7 +163,10 @@ impl TimerWheel {
         }
         while *budget > 0 {
             let early = self.early.pop_before(now_tick);
-            let id = early.or_else(|| self.pop_fired(now_tick))?;
+            let Some(id) = early.or_else(|| self.pop_fired(now_tick)) else {
+                self.settled = now_tick;
+                return None;
+            };
             *budget -= 1;
             let id_deadline_ns = deadline_ns(id);
             if id_deadline_ns <= now_ns {
@@ -356,6 +369,7 @@ impl TimerWheel {
     }
 }
 
+#[inline]
 fn tick_of(time_ns: u64) -> u64 {
     time_ns >> TICK_BITS
 }

@@ -143,8 +143,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     /// Whether any entry may be due or doomed.
     #[inline]
-    pub(crate) fn has_leavers(&self) -> bool {
-        self.writer.wheel.is_some() || !self.writer.doomed.is_empty()
+    pub(crate) fn has_leavers(&self, now_ns: u64) -> bool {
+        let wheel = self.writer.wheel.as_ref();
+        wheel.is_some_and(|wheel| !wheel.is_settled(now_ns)) || !self.writer.doomed.is_empty()
     }
 
     /// A live entry whose deadline has come. Takes one off `budget` for each entry looked at.
@@ -221,12 +222,14 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     /// Links a new entry, whose key is not in the table, in the place of one that the policy chooses:
     /// [`evict`](Self::evict), [`retire`](Self::retire) and [`insert`](Self::insert) in one, for
-    /// entries that weigh 1 and have no times. Gives the entry back if the policy holds none.
+    /// entries that weigh 1. Gives the entry back if the policy holds none.
     #[inline]
     pub(crate) fn exchange(
         &mut self,
         hash: u64,
         entry: Entry<K, V>,
+        times: Option<EntryTimes>,
+        now_ns: u64,
         hash_key: &impl Fn(&K) -> u64,
     ) -> Result<EntryId, Entry<K, V>> {
         let id = self.free_slot();
@@ -261,7 +264,11 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         };
         table.remove_id(victim_hash, victim);
         writer.live.remove(victim);
+        if let Some(times) = times {
+            self.set_times(id, times, now_ns);
+        }
         table.insert(hash, id);
+        let writer = &mut *self.writer;
         if writer.stamps {
             shard.era.store(writer.policy.era(), Ordering::Relaxed);
         }
@@ -301,14 +308,15 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     /// Puts a new entry with the same key in the place of a live one and retires that:
-    /// [`replace`](Self::replace) and [`retire`](Self::retire) in one, for entries that weigh 1 and
-    /// have no times.
+    /// [`replace`](Self::replace) and [`retire`](Self::retire) in one, for entries that weigh 1.
     #[inline]
     pub(crate) fn renew(
         &mut self,
         place: Place,
         old: EntryId,
         entry: Entry<K, V>,
+        times: Option<EntryTimes>,
+        now_ns: u64,
         hash_key: &impl Fn(&K) -> u64,
     ) -> EntryId {
         let id = self.free_slot();
@@ -330,6 +338,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             };
             let entries = Entries::new(&shard.access, &facts);
             writer.policy.relocate(old, id, &entries);
+        }
+        if let Some(times) = times {
+            self.set_times(id, times, now_ns);
         }
         self.table().replace(place, id);
         let writer = &mut *self.writer;
@@ -475,7 +486,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
     }
 
     #[cold]
-    fn grow_table(&mut self, hash_key: &impl Fn(&K) -> u64) {
+    pub(super) fn grow_table(&mut self, hash_key: &impl Fn(&K) -> u64) {
         let table = Table::new((self.table().capacity() * 3 / 2).max(16));
         self.table()
             .for_each(|id| table.insert(hash_key(&self.entry(id).key), id));

@@ -154,7 +154,8 @@ fn model_a_key_exchanged_for_another_and_its_slot_reused_during_reads() {
         let exchange = |key, value| {
             let value = Watched(UnsafeCell::new(value));
             write(&shard, |exclusive| {
-                let exchanged = exclusive.exchange(hash(&key), Entry { key, value }, &hash);
+                let exchanged =
+                    exclusive.exchange(hash(&key), Entry { key, value }, None, 0, &hash);
                 assert!(exchanged.is_ok(), "there is one to evict");
             });
         };

@@ -30,7 +30,7 @@ where
         if LOCK_FREE && self.hit_mode == HitMode::Ordered {
             self.drain_ordered(index, exclusive);
         }
-        if exclusive.has_leavers() {
+        if exclusive.has_leavers(op.now_ns) {
             self.clear_away(exclusive, op, HOUSEKEEPING);
         }
     }

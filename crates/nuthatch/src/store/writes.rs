@@ -11,7 +11,7 @@ use crate::stats::{Counter, Tally};
 use crate::table::Place;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::mem::take;
+use std::mem::{forget, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -122,6 +122,15 @@ impl<K, V> Drop for Op<'_, K, V> {
     }
 }
 
+/// One unit of weight that goes back unless it is forgotten, should a policy of the user's panic.
+struct Taken<'b>(&'b Bound);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.give(1);
+    }
+}
+
 /// An insertion under way. It lives outside the critical sections, so that an entry that is turned
 /// away is dropped with no lock held.
 struct Request<K, V> {
@@ -209,8 +218,9 @@ where
         let mut entry = Entry { key, value };
         if lifetime != Lifetime::Configured {
             self.expiration.start();
-        } else if self.is_plain && matches!(expect, Expect::Anything | Expect::Absent) {
-            match self.put_plain(hash, entry, expect) {
+        }
+        if self.is_plain && matches!(expect, Expect::Anything | Expect::Absent) {
+            match self.put_plain(hash, entry, lifetime, expect) {
                 Ok(insertion) => return Ok(insertion),
                 Err(back) => entry = back,
             }
@@ -264,40 +274,42 @@ where
         }
     }
 
-    /// The short way of a write in a cache without weights, listener or expiry: one visit to the
-    /// key's shard, if that can make the room itself. Gives the entry back, with nothing changed, if
-    /// it takes more than that.
+    /// The short way of a write in a cache without weights or listener: one visit to the key's
+    /// shard, if that can make the room itself and nothing else has to leave it. Gives the entry
+    /// back, with nothing changed, if it takes more than that.
     #[inline]
     fn put_plain(
         &self,
         hash: u64,
         entry: Entry<K, V>,
+        lifetime: Lifetime,
         expect: Expect,
     ) -> Result<Insertion, Entry<K, V>> {
         let index = self.shard_index(hash);
         let shard = &self.shards[index];
         shard.prefetch(hash);
-        if self.expiration.is_in_use() {
-            return Err(entry);
-        }
         let tally = self.stats.tally(thread_index());
+        let now_ns = self.now_ns();
         let mut exclusive = shard.lock();
         if LOCK_FREE && self.hit_mode == HitMode::Ordered {
             self.drain_ordered(index, &mut exclusive);
         }
-        if exclusive.has_leavers() {
+        if exclusive.has_leavers(now_ns) {
             return Err(entry);
         }
         let hash_key = self.rehash();
-        let birth = Birth {
-            weight: 1,
-            times: None,
+        let times_of = |entry: &Entry<K, V>, remaining| {
+            let Entry { key, value } = entry;
+            self.expiration
+                .after_write(key, value, hash, now_ns, lifetime, remaining)
         };
         if let Some((place, old)) = exclusive.find(hash, |key| *key == entry.key) {
-            if expect == Expect::Absent {
+            let remaining_ns = self.remaining_ns(shard, old, now_ns);
+            if expect == Expect::Absent || remaining_ns == Some(0) {
                 return Err(entry);
             }
-            let id = exclusive.renew(place, old, entry, &hash_key);
+            let times = times_of(&entry, Some(remaining_ns));
+            let id = exclusive.renew(place, old, entry, times, now_ns, &hash_key);
             tally.count(Counter::Replaced);
             tally.count(Counter::Insertions);
             self.written_hit(&mut exclusive, id);
@@ -308,14 +320,18 @@ where
         if !has_room && (shard.len() < self.bound.share(index) || self.bound.excess() > 0) {
             return Err(entry);
         }
+        let taken = has_room.then(|| Taken(&self.bound));
+        let times = times_of(&entry, None);
         if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
             self.deliver_samples();
         }
-        if has_room {
+        if let Some(taken) = taken {
             exclusive.policy(&hash_key, |policy, _| policy.prepare(hash, 1));
-            exclusive.insert(hash, entry, birth, 0, &hash_key);
+            let birth = Birth { weight: 1, times };
+            exclusive.insert(hash, entry, birth, now_ns, &hash_key);
+            forget(taken);
         } else {
-            exclusive.exchange(hash, entry, &hash_key)?;
+            exclusive.exchange(hash, entry, times, now_ns, &hash_key)?;
             exclusive.look_ahead(&hash_key);
             tally.count(Counter::Evicted);
         }
@@ -324,6 +340,17 @@ where
         self.follow_sampler();
         pass_on(panic);
         Ok(Insertion::Created)
+    }
+
+    /// What is left at `now_ns` of the time of an entry, in nanoseconds; `None` if it does not
+    /// expire.
+    #[inline]
+    fn remaining_ns(&self, shard: &Shard<K, V>, id: EntryId, now_ns: u64) -> Option<u64> {
+        if !self.expiration.is_in_use() {
+            return None;
+        }
+        let deadline_ns = shard.deadline_ns(id)?;
+        Some(deadline_ns.saturating_sub(now_ns))
     }
 
     /// What a write does to the entry that it has put in the place of another: a write is a hit.
@@ -421,9 +448,8 @@ where
     ) -> Insertion {
         let hash_key = self.rehash();
         let now_ns = op.now_ns;
-        let remaining_ns = found
-            .and_then(|(_, id)| exclusive.shard().deadline_ns(id))
-            .map(|deadline_ns| deadline_ns.saturating_sub(now_ns));
+        let remaining_ns =
+            found.and_then(|(_, id)| self.remaining_ns(exclusive.shard(), id, now_ns));
         let Entry { key, value } = request.entry();
         let birth = Birth {
             weight: request.weight,
