@@ -14,6 +14,7 @@ mod nuthatch;
 #[cfg(feature = "peers")]
 mod peers;
 
+use crate::suggestion::unknown;
 use ::nuthatch::policy::PolicyError;
 use ::nuthatch::{Engine, Policy};
 use classic_lockfree::ClassicLockFree;
@@ -362,7 +363,7 @@ impl IntoIterator for CacheList {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CacheError {
     /// No cache of this build has the name.
-    #[error("there is no cache {name:?}; there are {}", names())]
+    #[error("{}", unknown("cache", name, &names()))]
     Unknown {
         /// The name given.
         name: String,
@@ -385,9 +386,9 @@ pub enum CacheError {
     },
 }
 
-fn names() -> String {
-    let names: Vec<_> = roster().map(|info| info.name).collect();
-    names.join(", ")
+fn names() -> Vec<&'static str> {
+    let families = ["all", "ours", "classic", "peers", "maps"];
+    roster().map(|info| info.name).chain(families).collect()
 }
 
 fn variants(cache: &str) -> String {

@@ -2,18 +2,18 @@
 
 mod evict;
 mod hitratio;
+mod input;
 mod memory;
 mod simulate;
 mod throughput;
 mod traces;
 
 use anyhow::Context;
-use nuthatch_lab::output::{Table, show, write_json};
+use nuthatch_lab::output::{JsonFile, show};
 use serde::Serialize;
-use std::num::NonZeroUsize;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 
 /// What the laboratory can do.
 #[derive(Debug, clap::Subcommand)]
@@ -47,22 +47,39 @@ impl Command {
     }
 }
 
-/// As many threads as the machine runs at a time.
-fn default_threads() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+#[derive(Debug, clap::Args)]
+struct JsonArguments {
+    /// Also write the rows as a JSON array
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
-/// Gives what a command found: the table, and the rows where they were asked for.
-fn present<R: Serialize>(
-    table: &Table,
-    rows: &[R],
-    json: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
-    show(table)?;
-    if let Some(path) = json {
-        write_json(path, rows).with_context(|| path.display().to_string())?;
+impl JsonArguments {
+    /// Opens the file, if one was asked for.
+    fn open(&self) -> anyhow::Result<Presentation> {
+        let open = |path: &PathBuf| {
+            JsonFile::open(path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let json = self.json.as_ref().map(open).transpose()?;
+        Ok(Presentation { json })
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a command gives what it finds.
+struct Presentation {
+    json: Option<JsonFile>,
+}
+
+impl Presentation {
+    /// Gives what was found: the text, and the rows where they were asked for.
+    fn give<R: Serialize>(&self, text: impl Display, rows: &[R]) -> anyhow::Result<ExitCode> {
+        show(text)?;
+        if let Some(json) = &self.json {
+            let context = || format!("cannot write {}", json.path().display());
+            json.write(rows).with_context(context)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// Repeated measurements of the same thing.

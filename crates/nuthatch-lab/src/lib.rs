@@ -15,6 +15,7 @@ pub mod replay;
 pub mod simulate;
 pub mod sizes;
 pub mod subject;
+mod suggestion;
 pub mod sweep;
 pub mod trace;
 pub mod workloads;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,21 +98,55 @@ pub fn show(text: impl fmt::Display) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes `rows` as one JSON array, an object a line.
-pub fn write_json<R: Serialize>(path: &Path, rows: &[R]) -> io::Result<()> {
-    let mut output = BufWriter::new(File::create(path)?);
-    output.write_all(b"[")?;
-    for (number, row) in rows.iter().enumerate() {
-        output.write_all(if number == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut output, row)?;
+/// A file for rows, opened before they are measured: who asked for it should not wait for them to
+/// hear that it cannot be written. Until then what was in it stays.
+#[derive(Debug)]
+pub struct JsonFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JsonFile {
+    /// Opens the file, or makes an empty one.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
-    output.write_all(b"\n]\n")?;
-    output.flush()
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes `rows` its content: one JSON array, an object a line.
+    pub fn write<R: Serialize>(&self, rows: &[R]) -> io::Result<()> {
+        // A terminal or a pipe cannot be cut, and holds nothing.
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        let mut output = BufWriter::new(&self.file);
+        output.write_all(b"[")?;
+        for (number, row) in rows.iter().enumerate() {
+            output.write_all(if number == 0 { b"\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut output, row)?;
+        }
+        output.write_all(b"\n]\n")?;
+        output.flush()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -128,30 +162,23 @@ w_tiny_lfu          9
         assert_eq!(table.to_string(), expected);
     }
 
+    #[derive(Serialize)]
+    struct Row {
+        name: &'static str,
+        ratio: f64,
+    }
+
     #[test]
-    fn json_is_an_array_with_an_object_a_line() {
-        #[derive(Serialize)]
-        struct Row {
-            name: &'static str,
-            ratio: f64,
-        }
+    fn json_is_an_array_with_an_object_a_line_in_place_of_what_was_there() {
         let path = std::env::temp_dir().join(format!("nuthatch-json-{}", std::process::id()));
-        write_json(
-            &path,
-            &[
-                Row {
-                    name: "a",
-                    ratio: 0.5,
-                },
-                Row {
-                    name: "b",
-                    ratio: 1.0,
-                },
-            ],
-        )
-        .unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let longer = "[]".repeat(100);
+        fs::write(&path, &longer).unwrap();
+        let file = JsonFile::open(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), longer);
+        let rows = [("a", 0.5), ("b", 1.0)].map(|(name, ratio)| Row { name, ratio });
+        file.write(&rows).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         let expected = "[\n{\"name\":\"a\",\"ratio\":0.5},\n{\"name\":\"b\",\"ratio\":1.0}\n]\n";
         assert_eq!(text, expected);
     }

@@ -33,6 +33,14 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// What it counts, in words.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Bytes => "bytes",
+        }
+    }
+
     /// The weight of an entry of this size.
     pub fn weight(self, size: u32) -> u32 {
         match self {

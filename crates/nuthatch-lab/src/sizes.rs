@@ -9,6 +9,8 @@ use thiserror::Error;
 /// Percentages are kept as whole multiples of this part of one percent, so that 0.1 % of a trace
 /// is the same number of entries on every machine.
 const PARTS_PER_PERCENT: u64 = 1_000_000;
+/// A hundred percent.
+const WHOLE: u64 = 100 * PARTS_PER_PERCENT;
 
 /// The capacity of a cache to simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,9 +23,16 @@ pub enum CacheSize {
 
 /// A text that is no cache size.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text:?} is no cache size: give a percentage of the trace, as in 0.1%, or a whole number")]
-pub struct CacheSizeError {
-    text: String,
+pub enum CacheSizeError {
+    /// It is neither a number nor a percentage.
+    #[error("it is neither a percentage of the trace, as in 0.1%, nor a whole number")]
+    Unreadable,
+    /// The cache would hold nothing.
+    #[error("a cache of that size holds nothing")]
+    Zero,
+    /// More than a hundred percent.
+    #[error("100% holds the whole trace; what is larger must be given as a whole number")]
+    AboveWhole,
 }
 
 impl FromStr for CacheSize {
@@ -34,14 +43,15 @@ impl FromStr for CacheSize {
             Some(percent) => millionths(percent.trim()).map(Self::Relative),
             None => text.parse().ok().map(Self::Absolute),
         };
-        let size = size.filter(|size| !matches!(size, Self::Absolute(0) | Self::Relative(0)));
-        size.ok_or_else(|| CacheSizeError {
-            text: text.to_owned(),
-        })
+        match size.ok_or(CacheSizeError::Unreadable)? {
+            Self::Absolute(0) | Self::Relative(0) => Err(CacheSizeError::Zero),
+            Self::Relative(parts) if parts > WHOLE => Err(CacheSizeError::AboveWhole),
+            size => Ok(size),
+        }
     }
 }
 
-/// Reads a decimal number of at most six places, up to a hundred, without rounding it.
+/// Reads a decimal number of at most six places without rounding it.
 fn millionths(number: &str) -> Option<u64> {
     let (whole, places) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -49,8 +59,8 @@ fn millionths(number: &str) -> Option<u64> {
         return None;
     }
     let fraction: u64 = format!("{places:0<6}").parse().ok()?;
-    let parts = whole.parse::<u64>().ok()?.checked_mul(PARTS_PER_PERCENT)? + fraction;
-    (parts <= 100 * PARTS_PER_PERCENT).then_some(parts)
+    let parts = whole.parse::<u64>().ok()?.checked_mul(PARTS_PER_PERCENT)?;
+    parts.checked_add(fraction)
 }
 
 impl Display for CacheSize {
@@ -69,10 +79,21 @@ impl CacheSize {
             Self::Absolute(size) => size,
             Self::Relative(parts) => {
                 let product = u128::from(parts) * u128::from(whole(trace, bound));
-                (product / u128::from(100 * PARTS_PER_PERCENT)) as u64
+                (product / u128::from(WHOLE)) as u64
             }
         }
     }
+}
+
+/// The capacities on a trace, each once, without those that the trace is too small for.
+pub fn capacities(sizes: &[CacheSize], trace: &Trace, bound: Bound) -> Vec<u64> {
+    let mut capacities = Vec::new();
+    for capacity in sizes.iter().map(|size| size.of(trace, bound)) {
+        if capacity > 0 && !capacities.contains(&capacity) {
+            capacities.push(capacity);
+        }
+    }
+    capacities
 }
 
 /// A capacity as a percentage of a trace.
@@ -112,20 +133,30 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
+        let refused = |text: &str| text.parse::<CacheSize>().unwrap_err();
         for text in [
             "",
-            "0",
             "-1",
-            "0%",
-            "101%",
             "x%",
             "1.5",
             ".5%",
             "1.0000001%",
             "1e3",
+            "18446744073709.551616%",
         ] {
-            assert!(text.parse::<CacheSize>().is_err(), "{text}");
+            assert_eq!(refused(text), CacheSizeError::Unreadable, "{text}");
         }
+        assert_eq!(refused("0"), CacheSizeError::Zero);
+        assert_eq!(refused("0.0%"), CacheSizeError::Zero);
+        assert_eq!(refused("100.000001%"), CacheSizeError::AboveWhole);
+    }
+
+    #[test]
+    fn a_capacity_counts_once_however_often_it_is_named() {
+        let source: Source = "loop:100:100".parse().unwrap();
+        let trace = source.load(None).unwrap();
+        let sizes = ["10%", "0.1%", "10", "7"].map(|size| size.parse().unwrap());
+        assert_eq!(capacities(&sizes, &trace, Bound::Entries), [10, 7]);
     }
 
     #[test]

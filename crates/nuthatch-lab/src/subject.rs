@@ -9,10 +9,12 @@ use crate::reference::{
     ReferencePolicy, counterpart, share,
 };
 use crate::simulate::{Bound, Simulator, Tally};
+use crate::suggestion::unknown;
 use crate::trace::Trace;
 use nuthatch::Policy;
 use nuthatch::policy::PolicyError;
 use std::fmt::{self, Display};
+use std::ops::Deref;
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -92,24 +94,51 @@ pub enum Subject {
 /// A text that names nothing to simulate.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SubjectError {
-    /// It names no policy of the product, or one with wrong parameters.
-    #[error("{0}; not shipped: {names}; and reference:POLICY", names = unshipped_names())]
-    Policy(#[from] PolicyError),
+    /// No policy has this name.
+    #[error("{}", unknown("policy", name, &names()))]
+    Unknown {
+        /// The name given.
+        name: String,
+    },
+    /// It names a policy of the product with wrong parameters.
+    #[error(transparent)]
+    Parameters(PolicyError),
     /// The product's policy has no reference.
     #[error("policy {0} has no reference")]
     NoReference(String),
 }
 
-fn unshipped_names() -> String {
-    Unshipped::ALL.map(Unshipped::name).join(", ")
+impl From<PolicyError> for SubjectError {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Unknown { name } => Self::Unknown { name },
+            error => Self::Parameters(error),
+        }
+    }
+}
+
+/// What can be named.
+fn names() -> Vec<String> {
+    let built_in = Policy::built_in().iter().map(ToString::to_string);
+    let unshipped = Unshipped::ALL.map(|each| each.name().to_owned());
+    let more = ["reference:POLICY".to_owned(), "all".to_owned()];
+    built_in.chain(unshipped).chain(more).collect()
 }
 
 impl FromStr for Subject {
     type Err = SubjectError;
 
     fn from_str(text: &str) -> Result<Self, SubjectError> {
-        if let Some(unshipped) = Unshipped::ALL.into_iter().find(|each| each.name() == text) {
-            return Ok(Self::Unshipped(unshipped));
+        let (plain, parameters) = text.split_once(':').unwrap_or((text, ""));
+        if let Some(unshipped) = Unshipped::ALL.into_iter().find(|each| each.name() == plain) {
+            if plain == text {
+                return Ok(Self::Unshipped(unshipped));
+            }
+            return Err(SubjectError::Parameters(PolicyError::TooManyParameters {
+                policy: plain.to_owned(),
+                allowed: 0,
+                given: parameters.split(':').count(),
+            }));
         }
         let Some(name) = text.strip_prefix(REFERENCE) else {
             return Ok(Self::Product(text.parse()?));
@@ -160,6 +189,53 @@ impl Subject {
                 replay_reference(unshipped.build(bound, capacity), trace, bound, capacity)
             }
         }
+    }
+}
+
+/// Policies to simulate: names with commas between them, or `all` for every one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubjectList {
+    subjects: Vec<Subject>,
+    is_all: bool,
+}
+
+impl SubjectList {
+    /// Whether nothing was chosen.
+    pub fn is_all(&self) -> bool {
+        self.is_all
+    }
+}
+
+impl Deref for SubjectList {
+    type Target = [Subject];
+
+    fn deref(&self) -> &[Subject] {
+        &self.subjects
+    }
+}
+
+impl FromStr for SubjectList {
+    type Err = SubjectError;
+
+    /// Reads names; each counts once.
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let mut list = Self {
+            subjects: Vec::new(),
+            is_all: false,
+        };
+        for name in text.split(',').map(str::trim) {
+            list.is_all |= name == "all";
+            let named = match name {
+                "all" => Subject::all(),
+                name => vec![name.parse()?],
+            };
+            for subject in named {
+                if !list.contains(&subject) {
+                    list.subjects.push(subject);
+                }
+            }
+        }
+        Ok(list)
     }
 }
 

@@ -30,8 +30,9 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use thiserror::Error;
 
-/// The first four bytes of a zstd frame.
+/// The first bytes of a zstd frame and of a gzip file.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// The made-up clock of traces that have none: so many requests a second.
 const REQUESTS_PER_S: u64 = 1_000;
 
@@ -66,7 +67,7 @@ pub enum TraceError {
         requests: u64,
     },
     /// The input was damaged: a checksum does not match, or it cannot be decompressed.
-    #[error("the trace is damaged, noticed after {requests} requests: {source}")]
+    #[error("the trace is damaged, noticed after {requests} requests")]
     Damaged {
         /// Requests that were read before the damage was noticed.
         requests: u64,
@@ -89,8 +90,11 @@ pub enum TraceError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// There is nothing to replay.
+    #[error("the trace holds no request")]
+    Empty,
     /// The input could not be read at all.
-    #[error("cannot read the trace: {0}")]
+    #[error("cannot read the trace")]
     Io(#[from] io::Error),
 }
 
@@ -185,6 +189,9 @@ impl Trace {
     }
 }
 
+/// The traces made up on the spot, as they are named.
+const SYNTHETIC: &str = "zipf:ALPHA:KEYS:REQUESTS, scan:ALPHA:KEYS:REQUESTS, loop:KEYS:REQUESTS";
+
 /// A format that a trace file may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -226,7 +233,7 @@ impl Format {
             Self::OracleGeneral => &[".oracleGeneral.bin", ".oracleGeneral", ".bin"],
             Self::Csv => &[".csv"],
             Self::Arc => &[".lis"],
-            Self::Lirs => &[".trc", ".trace", ".txt"],
+            Self::Lirs => &[".trc"],
         }
     }
 
@@ -254,6 +261,12 @@ impl Format {
             return read_ctr(input);
         }
         let mut input = BufReader::new(input);
+        if input.fill_buf()?.starts_with(&GZIP_MAGIC) {
+            return Err(TraceError::Foreign {
+                format: self.name(),
+                reason: "it is compressed with gzip; only zstd is read",
+            });
+        }
         if input.fill_buf()?.starts_with(&ZSTD_MAGIC) {
             return self.read_plain(BufReader::new(zstd::Decoder::with_buffer(input)?), columns);
         }
@@ -294,9 +307,9 @@ pub enum Source {
 pub enum SourceError {
     /// The file's name does not tell its format.
     #[error(
-        "what format is {path:?}? Say so in front of it, as in csv:{path}; there are ctr, oracle, \
-         csv, arc, lirs, and without a file zipf:ALPHA:KEYS:REQUESTS, scan:ALPHA:KEYS:REQUESTS, \
-         loop:KEYS:REQUESTS"
+        "the name of {path:?} does not tell its format: say so in front of it, as in csv:{path}; \
+         there are {}; and without a file {SYNTHETIC}",
+        Format::ALL.map(Format::name).join(", ")
     )]
     UnknownFormat {
         /// The file.
@@ -375,13 +388,35 @@ impl Source {
         }
     }
 
-    /// Reads the trace, or makes it up.
+    /// Reads the trace, or makes it up. A trace without any request is an error: whoever named it
+    /// expects something.
     pub fn load(&self, columns: Option<&Columns>) -> Result<Trace, TraceError> {
         let requests = match self {
             Self::File { format, path } => format.read(File::open(path)?, columns)?,
             Self::Synthetic(synthetic) => synthetic.requests(),
         };
+        if requests.is_empty() {
+            return Err(TraceError::Empty);
+        }
         Ok(Trace::new(self.name(), requests))
+    }
+
+    /// How traces are named, in words for people.
+    pub fn naming() -> String {
+        let endings = Format::ALL.map(|format| {
+            let zst = if format == Format::Ctr { ".zst" } else { "" };
+            let endings = format
+                .endings()
+                .iter()
+                .map(|ending| format!("{ending}{zst}"));
+            let endings: Vec<_> = endings.collect();
+            format!("{} ({})", endings.join(", "), format.name())
+        });
+        format!(
+            "Files that end in {}, all but the first compressed (.zst) or not; any other file with \
+             its format in front, as in csv:keys.txt; or made up on the spot: {SYNTHETIC}",
+            endings.join(", ")
+        )
     }
 }
 
@@ -470,8 +505,27 @@ mod tests {
         assert_eq!(format("OLTP.lis").0, Format::Arc);
         assert_eq!(format("loop.trc").0, Format::Lirs);
         assert_eq!(format("csv:keys.log"), (Format::Csv, "keys.log".to_owned()));
-        let unknown = "keys.log".parse::<Source>().unwrap_err().to_string();
-        assert!(unknown.contains("csv:keys.log"), "{unknown}");
+        for file in ["keys.log", "keys.txt", "loop.trace.gz", ""] {
+            let unknown = file.parse::<Source>().unwrap_err().to_string();
+            assert!(unknown.contains(&format!("csv:{file}")), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_naming_tells_every_ending_and_every_format() {
+        let naming = Source::naming();
+        for format in Format::ALL {
+            assert!(naming.contains(&format!("({})", format.name())), "{naming}");
+            for ending in format.endings() {
+                assert!(naming.contains(ending), "{naming}");
+            }
+        }
+    }
+
+    #[test]
+    fn gzip_is_told_from_text() {
+        let read = Format::Lirs.read(&[0x1F, 0x8B, 8, 0][..], None);
+        assert!(matches!(read, Err(TraceError::Foreign { .. })), "{read:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! yet.
 
 use crate::keys::KeyKind;
+use crate::suggestion::unknown;
 use crate::trace::Zipf;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -121,14 +122,18 @@ impl Display for Workload {
 
 /// A text that names no workload.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no workload {name:?}; there are {}", names())]
+#[error("{}", unknown("workload", name, &names()))]
 pub struct UnknownWorkload {
     /// The name given.
     pub name: String,
 }
 
-fn names() -> String {
-    Workload::ALL.map(Workload::name).join(", ")
+fn names() -> Vec<&'static str> {
+    Workload::ALL
+        .map(Workload::name)
+        .into_iter()
+        .chain(["all"])
+        .collect()
 }
 
 impl FromStr for Workload {

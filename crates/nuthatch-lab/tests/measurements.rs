@@ -171,42 +171,6 @@ fn hitratio_replays_a_trace_through_the_caches() {
     assert_eq!(ratios, [1.0, 1.0, 0.01, 0.01]);
 }
 
-#[test]
-fn mistakes_get_an_answer_that_helps() {
-    for (arguments, answer) in [
-        (&["throughput", "--caches=redis"][..], "classic-lockfree"),
-        (&["throughput", "--caches=classic-rwlock:fast"], "batch"),
-        (&["throughput", "--caches=nuthatch-locked:best"], "sieve"),
-        (&["throughput", "--workloads=write-only"], "write-heavy"),
-        (&["throughput", "--keys=u32"], "u64"),
-        (&["throughput", "--threads=0"], "0"),
-        (&["throughput", "--key-space=-1"], "0.001 to 1000"),
-        (
-            &["throughput", "--capacity=100000000", "--key-space=11"],
-            "1100000000 keys",
-        ),
-        (&["memory", "--entries=0"], "0"),
-        (&["memory", "--caches="], "nuthatch-lockfree"),
-        (&["evict", "--capacity=many"], "many"),
-        (&["hitratio"], "--traces"),
-        (&["hitratio", "--traces=zipf:1"], "zipf:ALPHA:KEYS:REQUESTS"),
-    ] {
-        let output = lab(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(complaint.contains(answer), "{arguments:?}: {complaint}");
-    }
-}
-
-#[cfg(feature = "peers")]
-#[test]
-fn a_map_has_no_hit_ratio() {
-    let output = lab(&["hitratio", "--caches=dashmap", "--traces=loop:9:9"]);
-    assert_eq!(output.status.code(), Some(2));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(complaint.contains("dashmap keeps no bound"), "{complaint}");
-}
-
 /// The cells of the table of caches in `docs/benchmarks.md`.
 #[cfg(feature = "peers")]
 fn documented_caches() -> Vec<Vec<String>> {

@@ -4,7 +4,7 @@
 //! One thread inserts keys never seen before. It inserts at least a tenth of the capacity, so that a
 //! design that evicts in batches pays for a whole one, unless that takes ten times as long as asked.
 
-use super::{Spread, present};
+use super::{JsonArguments, Spread};
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::heap::{Allocations, HeapError, HeapMeter};
 use nuthatch_lab::keys::{Integers, KeyKind};
@@ -14,7 +14,6 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,9 +42,8 @@ pub(crate) struct Arguments {
     /// Take less than a minute, and be less exact
     #[arg(long)]
     quick: bool,
-    /// Also write the rows as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArguments,
 }
 
 /// One line of the result; its fields are what scripts rely on.
@@ -71,8 +69,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let rounds = arguments.rounds.unwrap_or(if quick { 1 } else { 3 });
     let millis = arguments.millis.unwrap_or(if quick { 50 } else { 500 });
+    let presentation = arguments.json.open()?;
     let rows = measure(&caches, &capacities, rounds, Duration::from_millis(millis))?;
-    present(&table(&rows), &rows, arguments.json.as_deref())
+    presentation.give(table(&rows), &rows)
 }
 
 fn measure(

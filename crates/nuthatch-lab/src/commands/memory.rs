@@ -4,7 +4,7 @@
 //! What a process occupies depends on all that it did before. So each cache is measured in a
 //! process of its own: the command starts itself again with `--in-process`.
 
-use super::present;
+use super::JsonArguments;
 use anyhow::{Context, bail};
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::heap::{HeapError, HeapMeter, resident_bytes};
@@ -14,7 +14,6 @@ use nuthatch_lab::progress;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,9 +44,8 @@ pub(crate) struct Arguments {
     /// Take less than a minute, and be less exact
     #[arg(long)]
     quick: bool,
-    /// Also write the rows as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArguments,
 }
 
 /// One line of the result; its fields are what scripts rely on.
@@ -88,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
+    let presentation = arguments.json.open()?;
     let processes = arguments.caches.len() * arguments.keys.len();
     let bar = progress::bar("memory", processes as u64);
     let mut rows = Vec::new();
@@ -102,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     bar.finish_and_clear();
-    present(&table(&rows), &rows, arguments.json.as_deref())
+    presentation.give(table(&rows), &rows)
 }
 
 /// Measures in a new process.

@@ -2,18 +2,19 @@
 
 mod check;
 
-use super::default_threads;
-use anyhow::Context;
-use nuthatch_lab::bundled;
+use super::JsonArguments;
+use super::input::TraceArguments;
 use nuthatch_lab::grid::{Cell, Grid, Standing, is_clairvoyant, standings};
-use nuthatch_lab::output::{Align, Table, show, write_json};
+use nuthatch_lab::output::{Align, Table, show};
 use nuthatch_lab::simulate::Bound;
-use nuthatch_lab::sizes::CacheSize;
-use nuthatch_lab::subject::Subject;
-use nuthatch_lab::trace::{Columns, Source, Trace};
+use nuthatch_lab::subject::SubjectList;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+
+/// More simulations at a time would only share the same processors.
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
 
 /// The sizes of a quick run, small enough to let policies differ and large enough for the traces
 /// that come with the laboratory.
@@ -21,48 +22,44 @@ const QUICK_SIZES: &[&str] = &["1%", "3%", "10%", "30%"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Files, each with its format in front (ctr:, oracle:, csv:, arc:, lirs:) unless its name
-    /// ends in .ctr.zst, .bin, .csv, .lis, .trc or these with .zst; or zipf:ALPHA:KEYS:REQUESTS,
-    /// scan:ALPHA:KEYS:REQUESTS, loop:KEYS:REQUESTS. With --check: names of traces
-    #[arg(long, num_args = 1.., value_name = "TRACE")]
-    traces: Vec<String>,
-    /// Policies by name, each with its parameters behind colons; `all` for every one
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "all",
-        value_name = "POLICY,.."
-    )]
-    policies: Vec<String>,
-    /// Capacities: percentages of each trace's unique keys (or bytes), or absolute
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "0.1%,1%,10%",
-        value_name = "SIZE,.."
-    )]
-    sizes: Vec<CacheSize>,
+    #[command(flatten)]
+    input: TraceArguments,
+    /// Policies by name with commas between them, each with its parameters behind colons; `all` for
+    /// every one
+    #[arg(long, default_value = "all", value_name = "POLICY,..")]
+    policies: SubjectList,
     /// What caches are bounded by
     #[arg(long, value_enum, default_value = "entries")]
     by: By,
-    /// Names of a CSV's columns, of which one is `key`, others may be `time`, `size` and `ttl`
-    #[arg(long, value_name = "NAME,..")]
-    columns: Option<Columns>,
-    /// Also write the rows as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Simulate the traces that come with the laboratory
-    #[arg(long, conflicts_with_all = ["traces", "sizes", "check"])]
-    quick: bool,
+    #[command(flatten)]
+    json: JsonArguments,
     /// Compare with published miss ratios instead; exit with 1 if they disagree
-    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["sizes", "by"])]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["sizes", "by", "quick"])]
     check: Option<PathBuf>,
-    /// Where the traces of --check are; the file's own directory if not given
-    #[arg(long, requires = "check", value_name = "DIR")]
+    /// Where the traces of --check are if --traces does not say; the file's own directory if not
+    /// given either
+    #[arg(
+        long,
+        requires = "check",
+        conflicts_with = "traces",
+        value_name = "DIR"
+    )]
     trace_dir: Option<PathBuf>,
     /// Simulations that run at a time
-    #[arg(long, default_value_t = default_threads())]
+    #[arg(long, default_value_t = default_threads(), value_parser = threads)]
     threads: NonZeroUsize,
+}
+
+/// As many threads as the machine runs at a time.
+fn default_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
+    match text.parse() {
+        Ok(threads) if threads <= MOST_THREADS => Ok(threads),
+        _ => Err("it is a whole number from 1 to 1000"),
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -87,87 +84,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return check::run(arguments, published);
     }
     let grid = Grid {
-        subjects: subjects(&arguments.policies)?,
-        sizes: sizes(arguments)?,
+        subjects: arguments.policies.to_vec(),
         bound: arguments.by.into(),
         threads: arguments.threads,
     };
-    let cells = if arguments.quick {
-        let mut cells = Vec::new();
-        for trace in bundled::traces()? {
-            cells.extend(simulate(&grid, &trace)?);
-        }
-        cells
-    } else {
-        simulate_files(arguments, &grid)?
-    };
-    if cells.is_empty() {
-        anyhow::bail!("every trace is too small for every size: give larger --sizes");
-    }
-    show(conclusion(&cells))?;
-    if let Some(path) = &arguments.json {
-        write_json(path, &cells).with_context(|| path.display().to_string())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The policies asked for, without doubles.
-fn subjects(names: &[String]) -> anyhow::Result<Vec<Subject>> {
-    let mut subjects = Vec::new();
-    for name in names {
-        let more = if name == "all" {
-            Subject::all()
-        } else {
-            vec![name.parse()?]
-        };
-        for subject in more {
-            if !subjects.contains(&subject) {
-                subjects.push(subject);
-            }
-        }
-    }
-    Ok(subjects)
-}
-
-fn sizes(arguments: &Arguments) -> anyhow::Result<Vec<CacheSize>> {
-    if !arguments.quick {
-        return Ok(arguments.sizes.clone());
-    }
-    let parse = |size: &&str| size.parse().context("the quick sizes parse");
-    QUICK_SIZES.iter().map(parse).collect()
-}
-
-fn simulate_files(arguments: &Arguments, grid: &Grid) -> anyhow::Result<Vec<Cell>> {
-    if arguments.traces.is_empty() {
-        anyhow::bail!("nothing to simulate: give --traces, or --quick for those that come along");
-    }
-    let sources: Result<Vec<Source>, _> = arguments.traces.iter().map(|t| t.parse()).collect();
-    let mut cells = Vec::new();
-    // One trace after the other, as the largest ones fill much of the memory.
-    for source in sources? {
-        let trace = source
-            .load(arguments.columns.as_ref())
-            .with_context(|| source.to_string())?;
-        cells.extend(simulate(grid, &trace)?);
-    }
-    Ok(cells)
-}
-
-fn simulate(grid: &Grid, trace: &Trace) -> anyhow::Result<Vec<Cell>> {
-    let left_out = grid.sizes.len() - grid.capacities(trace).len();
-    if left_out > 0 {
-        eprintln!(
-            "{}: {left_out} sizes are less than one entry and left out",
-            trace.name()
-        );
-    }
-    let cells = grid.run(trace);
-    let (name, requests, keys) = (trace.name(), trace.requests().len(), trace.keys());
-    let table = trace_table(grid.bound, &cells);
-    show(format_args!(
-        "{name}: {requests} requests for {keys} keys\n{table}\n"
-    ))?;
-    Ok(cells)
+    let presentation = arguments.json.open()?;
+    let mut all = Vec::new();
+    arguments
+        .input
+        .for_each(QUICK_SIZES, grid.bound, |trace, capacities| {
+            let cells = grid.run(trace, capacities);
+            let (name, requests, keys) = (trace.name(), trace.requests().len(), trace.keys());
+            let table = trace_table(grid.bound, &cells);
+            show(format_args!(
+                "{name}: {requests} requests for {keys} keys\n{table}\n"
+            ))?;
+            all.extend(cells);
+            Ok(())
+        })?;
+    presentation.give(conclusion(&all), &all)
 }
 
 /// A line for each policy, the best first, and a column for each size.
@@ -177,10 +112,7 @@ fn trace_table(bound: Bound, cells: &[Cell]) -> Table {
         .map(|cell| (cell.size, cell.size_pct))
         .collect();
     sizes.dedup();
-    let unit = match bound {
-        Bound::Entries => "entries",
-        Bound::Bytes => "bytes",
-    };
+    let unit = bound.unit();
     let headings = sizes
         .iter()
         .map(|(size, percent)| format!("{size} {unit} ({percent:.1} %)"));

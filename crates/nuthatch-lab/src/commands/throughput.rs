@@ -5,7 +5,7 @@
 //! and warmed up. So whatever else the machine does meanwhile meets all caches, and how far a
 //! cache's rounds lie apart tells how far they can be trusted.
 
-use super::{Spread, present};
+use super::{JsonArguments, Spread};
 use anyhow::bail;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
@@ -19,7 +19,6 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -72,9 +71,8 @@ pub(crate) struct Arguments {
     /// Take less than a minute, and be less exact
     #[arg(long)]
     quick: bool,
-    /// Also write the rows as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArguments,
 }
 
 fn key_space(text: &str) -> Result<f64, String> {
@@ -107,8 +105,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if keys > MOST_KEYS {
         bail!("--capacity times --key-space is {keys} keys, and {MOST_KEYS} are the most");
     }
+    let presentation = arguments.json.open()?;
     let rows = measure(&settings)?;
-    present(&table(&rows), &rows, arguments.json.as_deref())
+    presentation.give(table(&rows), &rows)
 }
 
 /// What to measure, with nothing left open.

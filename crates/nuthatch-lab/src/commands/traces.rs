@@ -1,24 +1,20 @@
 //! `nuthatch-lab traces`: what is in a trace.
 
-use super::present;
-use anyhow::Context;
+use super::JsonArguments;
+use super::input::{ColumnArguments, source};
 use nuthatch_lab::output::{Align, Table};
-use nuthatch_lab::trace::{Columns, Source, Trace};
+use nuthatch_lab::trace::{Source, Trace};
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Traces, named as for `simulate`
-    #[arg(required = true, value_name = "TRACE")]
-    traces: Vec<String>,
-    /// Names of a CSV's columns, of which one is `key`, others may be `time`, `size` and `ttl`
-    #[arg(long, value_name = "NAME,..")]
-    columns: Option<Columns>,
-    /// Also write the rows as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[arg(required = true, value_name = "TRACE", value_parser = source, help = Source::naming())]
+    traces: Vec<Source>,
+    #[command(flatten)]
+    columns: ColumnArguments,
+    #[command(flatten)]
+    json: JsonArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,7 +40,7 @@ impl Row {
             requests: requests.len(),
             keys: trace.keys(),
             keys_seen_once: times_seen.iter().filter(|&&times| times == 1).count(),
-            cold_miss_ratio: trace.keys() as f64 / requests.len().max(1) as f64,
+            cold_miss_ratio: trace.keys() as f64 / requests.len() as f64,
             bytes: trace.bytes(),
             span_s: requests.last().map_or(0, |request| request.time_s),
         }
@@ -65,11 +61,11 @@ impl Row {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    arguments.columns.check(&arguments.traces)?;
+    let presentation = arguments.json.open()?;
     let mut rows = Vec::new();
-    for trace in &arguments.traces {
-        let source: Source = trace.parse()?;
-        let trace = source.load(arguments.columns.as_ref());
-        rows.push(Row::new(&trace.with_context(|| source.to_string())?));
+    for source in &arguments.traces {
+        rows.push(Row::new(&arguments.columns.load(source)?));
     }
     let numbers = [
         "requests",
@@ -82,5 +78,5 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let headings = numbers.map(|heading| (heading, Align::Right));
     let mut table = Table::new([("trace", Align::Left)].into_iter().chain(headings));
     rows.iter().for_each(|row| table.row(row.cells()));
-    present(&table, &rows, arguments.json.as_deref())
+    presentation.give(table, &rows)
 }

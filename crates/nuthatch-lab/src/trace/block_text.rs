@@ -58,7 +58,7 @@ fn read_lines(
     for (line, bytes) in (1..).zip(input.split(b'\n')) {
         let bytes = bytes.map_err(|error| TraceError::reading(error, collector.requests.len()))?;
         let wrong = |reason| TraceError::Line { line, reason };
-        let text = str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?;
+        let text = str::from_utf8(&bytes).map_err(|_| wrong("it is not UTF-8 text"))?;
         let words: Vec<_> = text.split_whitespace().collect();
         if !words.is_empty() {
             take(&words, &mut collector).map_err(wrong)?;
@@ -118,7 +118,7 @@ mod tests {
         );
         assert_eq!(
             wrong_line(read_lirs(&b"1\n\xFF\n"[..])),
-            (2, "it is not text")
+            (2, "it is not UTF-8 text")
         );
     }
 

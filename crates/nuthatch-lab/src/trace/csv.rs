@@ -2,7 +2,7 @@
 //!
 //! What a column is, is said by the caller, else by the first line if it names one of its columns
 //! `key`, else by the number of columns: one is the key; three are time, key, size; four end with
-//! the TTL. Keys are any text. Times are seconds of any epoch, and may have a fraction, which is
+//! the TTL. Keys are any text in UTF-8. Times are seconds of any epoch, and may have a fraction, which is
 //! cut off; a size of 0 is read as 1. A line without fields is skipped.
 
 use super::{Collector, Request, TraceError};
@@ -147,6 +147,9 @@ fn parse(
     if record.len() != columns.len() {
         return Err("it has more or fewer columns than expected");
     }
+    if record.iter().any(|field| str::from_utf8(field).is_err()) {
+        return Err("it is not UTF-8 text");
+    }
     let made_up_s = (collector.requests.len() as u64 / super::REQUESTS_PER_S) as u32;
     let mut request = Request {
         key: 0,
@@ -256,6 +259,8 @@ mod tests {
         assert_eq!(wrong_line("1,a,1,1\n1,a,1,x\n"), 2, "no TTL");
         assert_eq!(wrong_line("5,a,1\n4,a,1\n"), 2, "time runs backwards");
         assert_eq!(wrong_line("NaN,a,1\n"), 1, "no time");
+        let binary = read_csv(&b"a\nb\xFF\n"[..], None);
+        assert!(matches!(binary, Err(TraceError::Line { line: 2, .. })));
     }
 
     #[test]

@@ -3,13 +3,12 @@
 use super::Arguments;
 use anyhow::Context;
 use nuthatch_lab::check::{Comparison, Published, Summary, read_published};
-use nuthatch_lab::output::{Align, Table, show, write_json};
-use nuthatch_lab::simulate::Bound;
+use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::subject::Subject;
 use nuthatch_lab::sweep::sweep;
 use nuthatch_lab::trace::{Source, Trace};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,35 +16,30 @@ use std::process::ExitCode;
 const LISTED: usize = 20;
 
 pub(super) fn run(arguments: &Arguments, published: &Path) -> anyhow::Result<ExitCode> {
-    let context = || published.display().to_string();
-    let file = File::open(published).with_context(context)?;
+    let context = || format!("cannot read {}", published.display());
+    let table = fs::read(published).with_context(context)?;
     let mut rows_by_trace = BTreeMap::<String, Vec<Published>>::new();
-    for row in read_published(file).with_context(context)? {
-        if arguments.traces.is_empty() || arguments.traces.contains(&row.trace) {
-            rows_by_trace
-                .entry(row.trace.clone())
-                .or_default()
-                .push(row);
-        }
+    for row in read_published(table.as_slice()).with_context(context)? {
+        let rows = rows_by_trace.entry(row.trace.clone()).or_default();
+        rows.push(row);
     }
-    let own_directory = published.parent().unwrap_or(Path::new("."));
-    let directory = arguments.trace_dir.as_deref().unwrap_or(own_directory);
+    let sources = match arguments.input.traces.as_slice() {
+        [] => find(arguments, published, rows_by_trace.keys())?,
+        given => given.to_vec(),
+    };
+    arguments.input.columns.check(&sources)?;
+    let presentation = arguments.json.open()?;
     let mut comparisons = Vec::new();
-    for (name, rows) in &rows_by_trace {
-        let source = Source::in_directory(directory, name)
-            .with_context(|| format!("there is no trace {name} in {}", directory.display()))?;
-        let trace = source
-            .load(arguments.columns.as_ref())
-            .with_context(|| source.to_string())?;
-        comparisons.extend(compare(arguments, &trace, rows)?);
+    for source in sources {
+        if let Some(rows) = rows_by_trace.get(&source.name()) {
+            let trace = arguments.input.columns.load(&source)?;
+            comparisons.extend(compare(arguments, &trace, rows));
+        }
     }
     if comparisons.is_empty() {
         anyhow::bail!("{} has no row to compare with", published.display());
     }
-    show(report(&comparisons))?;
-    if let Some(path) = &arguments.json {
-        write_json(path, &comparisons).with_context(|| path.display().to_string())?;
-    }
+    presentation.give(report(&comparisons), &comparisons)?;
     let failed = comparisons.iter().any(Comparison::fails);
     Ok(if failed {
         ExitCode::FAILURE
@@ -54,14 +48,25 @@ pub(super) fn run(arguments: &Arguments, published: &Path) -> anyhow::Result<Exi
     })
 }
 
-fn compare(
+/// The traces of these names in the directory where they should be.
+fn find<'a>(
     arguments: &Arguments,
-    trace: &Trace,
-    rows: &[Published],
-) -> anyhow::Result<Vec<Comparison>> {
-    let wanted = super::subjects(&arguments.policies)?;
-    let all = arguments.policies.iter().any(|name| name == "all");
-    let is_wanted = |subject: &Subject| all || wanted.contains(subject);
+    published: &Path,
+    names: impl Iterator<Item = &'a String>,
+) -> anyhow::Result<Vec<Source>> {
+    let own_directory = published.parent().unwrap_or(Path::new("."));
+    let directory = arguments.trace_dir.as_deref().unwrap_or(own_directory);
+    names
+        .map(|name| {
+            Source::in_directory(directory, name)
+                .with_context(|| format!("there is no trace {name} in {}", directory.display()))
+        })
+        .collect()
+}
+
+fn compare(arguments: &Arguments, trace: &Trace, rows: &[Published]) -> Vec<Comparison> {
+    let wanted = &arguments.policies;
+    let is_wanted = |subject: &Subject| wanted.is_all() || wanted.contains(subject);
     let mut cells = Vec::new();
     for row in rows {
         for yardstick in row.yardsticks() {
@@ -69,7 +74,7 @@ fn compare(
             cells.extend(subjects.map(|subject| (row, yardstick, subject)));
         }
     }
-    Ok(sweep(
+    sweep(
         trace.name(),
         &cells,
         arguments.threads,
@@ -77,7 +82,7 @@ fn compare(
             let tally = subject.replay(trace, row.bound(), row.capacity());
             row.compare(yardstick, subject, tally)
         },
-    ))
+    )
 }
 
 /// What was found, in words and tables.
@@ -128,10 +133,7 @@ fn summary_table(summaries: &[Summary]) -> Table {
         table.row([
             summary.published.clone(),
             summary.subject.clone(),
-            match summary.bound {
-                Bound::Entries => "entries".to_owned(),
-                Bound::Bytes => "bytes".to_owned(),
-            },
+            summary.bound.unit().to_owned(),
             summary.cells.to_string(),
             summary.agreeing.to_string(),
             summary.intended.to_string(),
