@@ -199,6 +199,14 @@ impl Domain {
         snapshot
     }
 
+    /// The newest snapshot if it was begun after `stamp` was taken and nobody is at it. Waits for
+    /// nothing.
+    pub(crate) fn newest(&self, stamp: u64) -> Option<MutexGuard<'_, Snapshot>> {
+        self.newest
+            .try_lock()
+            .filter(|snapshot| snapshot.number > stamp)
+    }
+
     fn take(&self, snapshot: &mut Snapshot) {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         barrier::heavy();

@@ -88,11 +88,11 @@ pub(crate) struct Shard<K, V> {
     pub(crate) era: AtomicU8,
     /// Where the table's lines are, for [`prefetch`](Self::prefetch).
     whereabouts: Whereabouts,
+    writer: RwLock<Writer>,
     /// Weight of all live entries. Written under the lock, read by anyone who looks for a shard to
     /// evict from.
     weight: AtomicU64,
     len: AtomicU64,
-    writer: RwLock<Writer>,
 }
 
 // SAFETY: entries are handed out as shared references to readers on other threads and dropped on
@@ -123,33 +123,38 @@ pub(crate) struct KeepTimes {
     pub(crate) written: bool,
 }
 
-/// What only the writer touches.
+/// What only the writer touches. In the order of need: what every write changes lies together, for
+/// the next writer's core has to fetch it from this one's.
 #[derive(Debug)]
+#[repr(C)]
 struct Writer {
-    policy: BuiltPolicy,
-    /// Made when the first entry gets a deadline.
-    wheel: Option<TimerWheel>,
-    /// Weights by id; empty if every entry weighs 1.
-    weights: Option<Vec<u32>>,
+    /// The entry that will most likely be evicted next, and its hash. Forgotten when slots become
+    /// free: an id means the same entry until then.
+    ahead: Option<(EntryId, u64)>,
+    free: Vec<EntryId>,
+    /// Whether something is to be done before or after the lock is released; see
+    /// [`Exclusive::finish`].
+    untidy: bool,
+    /// Whether readers store the policy's era.
+    stamps: bool,
+    limbo: Limbo,
     /// Bit per id: linked in the table.
     live: Bits,
     /// Bit per id: kept from the policy, so never evicted.
     pinned: Bits,
-    free: Vec<EntryId>,
+    /// Weights by id; empty if every entry weighs 1.
+    weights: Option<Vec<u32>>,
+    policy: BuiltPolicy,
+    /// Made when the first entry gets a deadline.
+    wheel: Option<TimerWheel>,
     /// Slots that were never used: `fresh_start..fresh_end`.
     fresh_start: EntryId,
     fresh_end: EntryId,
-    limbo: Limbo,
     /// Slots that nobody can see and whose contents are still to be dropped.
     garbage: Vec<EntryId>,
     /// Entries of a table that was invalidated as a whole, still to be removed one by one.
     doomed: Vec<EntryId>,
     keep: KeepTimes,
-    /// The entry that will most likely be evicted next, and its hash. Forgotten when slots become
-    /// free: an id means the same entry until then.
-    ahead: Option<(EntryId, u64)>,
-    /// Whether readers store the policy's era.
-    stamps: bool,
 }
 
 /// What a panic of the user's code carries.
@@ -175,7 +180,7 @@ impl<K, V> Shard<K, V> {
         let limbo = Limbo::new(setup.expected, setup.share, drops);
         let expected = setup.expected.min(MAX_FIRST_ENTRIES);
         let margin = 4 * expected.isqrt() + 4;
-        let first_slots = expected + margin + 2 * limbo.batch;
+        let first_slots = expected + margin + 2 * limbo.batch + 32;
         let table = Table::new(expected + margin);
         Self {
             whereabouts: Whereabouts::of(&table),
@@ -200,6 +205,7 @@ impl<K, V> Shard<K, V> {
                 doomed: Vec::new(),
                 keep: setup.keep,
                 ahead: None,
+                untidy: false,
                 stamps,
             }),
         }

@@ -48,6 +48,10 @@ mod modelled {
             let guard = self.0.lock();
             MutexGuard(Some(guard.unwrap_or_else(|poisoned| poisoned.into_inner())))
         }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
+        }
     }
 
     impl<T> fmt::Debug for Mutex<T> {

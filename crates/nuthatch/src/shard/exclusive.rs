@@ -272,10 +272,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         if writer.stamps {
             shard.era.store(writer.policy.era(), Ordering::Relaxed);
         }
-        writer.limbo.young.push(victim);
-        if writer.limbo.young.len() >= writer.limbo.batch {
-            self.reclaim();
-        }
+        writer.untidy |= writer.limbo.push(victim);
         Ok(victim)
     }
 
@@ -345,10 +342,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         self.table().replace(place, id);
         let writer = &mut *self.writer;
         writer.live.remove(old);
-        writer.limbo.young.push(old);
-        if writer.limbo.young.len() >= writer.limbo.batch {
-            self.reclaim();
-        }
+        writer.untidy |= writer.limbo.push(old);
         id
     }
 

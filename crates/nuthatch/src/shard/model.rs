@@ -131,6 +131,52 @@ fn model_a_value_replaced_and_reclaimed_during_reads() {
 }
 
 #[test]
+fn model_a_full_limbo_is_seen_to_during_reads() {
+    check(|| {
+        let shard = shard();
+        shard.lock().writer.limbo.batch = 1;
+        write(&shard, |exclusive| put(exclusive, 7, 1));
+        let reader = spawn(&shard, |shard| (read(shard, 7), read(shard, 7)));
+        // The second seals and waits for a snapshot without the lock, the third takes the slot.
+        for value in 2..5 {
+            write(&shard, |exclusive| put(exclusive, 7, value));
+        }
+        let (first, second) = reader.join().expect("no panic");
+        let (first, second) = (first.expect("never absent"), second.expect("never absent"));
+        assert!(
+            first <= second,
+            "values are read in the order of their writing"
+        );
+        let exclusive = shard.lock();
+        let limbo = &exclusive.writer.limbo;
+        assert!(limbo.young.len() + limbo.old.len() <= 2, "slots are reused");
+    });
+}
+
+#[test]
+fn model_two_writers_see_to_one_limbo() {
+    check(|| {
+        let shard = shard();
+        shard.lock().writer.limbo.batch = 1;
+        write(&shard, |exclusive| put(exclusive, 7, 1));
+        write(&shard, |exclusive| put(exclusive, 7, 2));
+        let other = spawn(&shard, |shard| {
+            write(shard, |exclusive| put(exclusive, 7, 3));
+            read(shard, 7)
+        });
+        write(&shard, |exclusive| put(exclusive, 7, 4));
+        let seen = other.join().expect("no panic");
+        assert!(matches!(seen, Some(3 | 4)));
+        assert!(matches!(read(&shard, 7), Some(3 | 4)));
+        let exclusive = shard.lock();
+        assert!(
+            !exclusive.writer.limbo.renewing,
+            "whoever renews comes back"
+        );
+    });
+}
+
+#[test]
 fn model_a_key_removed_and_its_slot_reused_during_reads() {
     check(|| {
         let shard = shard();
