@@ -237,12 +237,13 @@ impl Domain {
     }
 }
 
-#[cfg(loom)]
+/// The domain of the process is never dropped; those of tests and models are.
+#[cfg(any(test, loom))]
 impl Drop for Domain {
     fn drop(&mut self) {
         let mut next = self.head.load(Ordering::Acquire);
         while !next.is_null() {
-            // SAFETY: a model drops its domain last, so nobody uses a record any more; each came
+            // SAFETY: a test drops its domain last, so nobody uses a record any more; each came
             // from a box.
             let record = unsafe { Box::from_raw(next) };
             next = record.next.load(Ordering::Relaxed);

@@ -344,7 +344,8 @@ fn a_guard_in_a_thread_local_variable_outlives_its_threads_record() {
     thread_local! {
         static KEPT: Cell<Option<Guard>> = const { Cell::new(None) };
     }
-    let cache: &Cache<u64, String> = Box::leak(Box::new(Cache::new(100)));
+    static CACHE: OnceLock<Cache<u64, String>> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| Cache::new(100));
     for round in 0..50 {
         cache.insert(0, format!("kept {round}"));
         std::thread::scope(|scope| {
