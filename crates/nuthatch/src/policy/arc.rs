@@ -36,7 +36,7 @@ const NONE: Incoming = Incoming {
 #[derive(Debug)]
 pub(super) struct Arc {
     /// In both queues the least recently used entry stands first.
-    queues: Queues,
+    queues: Queues<2>,
     /// The note of a ghost is the weight of its entry.
     ghosts: GhostLists,
     capacity: u64,
@@ -48,7 +48,7 @@ pub(super) struct Arc {
 impl Arc {
     pub(super) fn new(capacity: u64) -> Self {
         Self {
-            queues: Queues::new(2),
+            queues: Queues::new(),
             ghosts: GhostLists::new(2),
             capacity,
             target: 0.0,
@@ -128,6 +128,7 @@ impl EvictionPolicy for Arc {
     }
 
     fn prepare(&mut self, hash: u64, weight: u32) {
+        self.queues.announce(weight);
         let found = self.ghosts.remove(hash);
         if let Some((ghost, ghost_weight)) = found {
             self.adapt(ghost, ghost_weight, weight);

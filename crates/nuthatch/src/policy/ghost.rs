@@ -303,7 +303,7 @@ fn fingerprint(hash: u64) -> u32 {
 /// Fingerprints in a bucket.
 const BUCKET: usize = 32;
 
-/// The fingerprints of one bucket, newest first, zeros behind them.
+/// The fingerprints of one bucket, newest first, zeros where there is none.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Bucket([u16; BUCKET]);
@@ -311,23 +311,30 @@ struct Bucket([u16; BUCKET]);
 const EMPTY: Bucket = Bucket([0; BUCKET]);
 
 impl Bucket {
-    fn position(&self, fingerprint: u16) -> Option<usize> {
-        // Most look-ups find nothing. Without an early exit that takes a few vector instructions.
-        let found = self
-            .0
-            .iter()
-            .fold(false, |found, &ghost| found | (ghost == fingerprint));
-        if !found {
-            return None;
+    /// Whether the fingerprint is here; unlike a search, this takes a few vector instructions.
+    #[inline]
+    fn contains(&self, fingerprint: u16) -> bool {
+        let mut equal = [0_u16; 8];
+        for ghosts in self.0.chunks_exact(8) {
+            for (equal, &ghost) in equal.iter_mut().zip(ghosts) {
+                *equal |= if ghost == fingerprint { u16::MAX } else { 0 };
+            }
         }
+        equal.into_iter().fold(0, |any, equal| any | equal) != 0
+    }
+
+    fn position(&self, fingerprint: u16) -> Option<usize> {
         self.0.iter().position(|&ghost| ghost == fingerprint)
     }
 
-    /// Puts a fingerprint first; those from `depth` on are forgotten.
+    /// Puts a fingerprint first; what comes to stand at `depth` is forgotten.
+    #[inline]
     fn push(&mut self, fingerprint: u16, depth: usize) {
         self.0.copy_within(..BUCKET - 1, 1);
         self.0[0] = fingerprint;
-        self.0[depth..].fill(0);
+        if let Some(ghost) = self.0.get_mut(depth) {
+            *ghost = 0;
+        }
     }
 
     fn remove(&mut self, position: usize) {
@@ -398,7 +405,9 @@ impl CompactGhosts {
     }
 
     /// Remembers about `limit` ghosts from now on, as far as there is room. O(1): ghosts beyond the
-    /// limit are not found any more, and make way as others come.
+    /// limit are not found any more and make way as others come, but some may be found again if the
+    /// limit rises before they have.
+    #[inline]
     pub fn set_limit(&mut self, limit: usize) {
         let limit = limit.min(self.room());
         if limit != self.limit {
@@ -425,40 +434,55 @@ impl CompactGhosts {
     }
 
     /// Remembers the entry with this hash as the newest ghost.
+    #[inline]
     pub fn push(&mut self, hash: u64) {
-        if self.limit == 0 {
-            return;
-        }
         let (index, fingerprint) = self.locate(hash);
         let depth = self.depth(index);
-        self.buckets[index].push(fingerprint, depth);
+        if let Some(bucket) = self.buckets.get_mut(index) {
+            bucket.push(fingerprint, depth);
+        }
     }
 
     /// Whether the entry with this hash is (almost certainly) remembered.
     pub fn contains(&self, hash: u64) -> bool {
-        self.find(hash).is_some()
+        let (index, fingerprint) = self.locate(hash);
+        let bucket = self.buckets.get(index);
+        let position = bucket.and_then(|bucket| bucket.position(fingerprint));
+        position.is_some_and(|position| position < self.depth(index))
     }
 
     /// Forgets the ghost of this hash; returns whether there was one.
+    #[inline]
     pub fn remove(&mut self, hash: u64) -> bool {
-        let found = self.find(hash);
-        if let Some((index, position)) = found {
-            self.buckets[index].remove(position);
-        }
-        found.is_some()
+        self.remove_before(hash, |depth| depth)
     }
 
     /// Forgets the ghost of this hash if it belongs to the newer half of all that may be
     /// remembered; returns whether it did.
+    #[inline]
     pub fn remove_newer_half(&mut self, hash: u64) -> bool {
-        let Some((index, position)) = self.find(hash) else {
+        self.remove_before(hash, |depth| depth.div_ceil(2))
+    }
+
+    /// Forgets the ghost of this hash if it stands before a position, given how many may stand in
+    /// its bucket.
+    #[inline]
+    fn remove_before(&mut self, hash: u64, end: impl FnOnce(usize) -> usize) -> bool {
+        let (index, fingerprint) = self.locate(hash);
+        let end = end(self.depth(index));
+        let Some(bucket) = self.buckets.get_mut(index) else {
             return false;
         };
-        let newer = position < self.depth(index).div_ceil(2);
-        if newer {
-            self.buckets[index].remove(position);
+        // Most look-ups end here.
+        if !bucket.contains(fingerprint) {
+            return false;
         }
-        newer
+        let position = bucket.position(fingerprint);
+        let found = position.filter(|&position| position < end);
+        if let Some(position) = found {
+            bucket.remove(position);
+        }
+        found.is_some()
     }
 
     /// Has the cache line loaded that would hold the ghost of this hash.
@@ -475,23 +499,20 @@ impl CompactGhosts {
         self.buckets.fill(EMPTY);
     }
 
-    /// Recounts every bucket.
+    /// Recounts the limit.
     ///
     /// # Panics
-    /// If a bucket has a gap, or the limit is not what the buckets may hold together.
+    /// If the limit is not what the buckets may hold together.
     pub fn validate(&self) {
-        let mut depths = 0;
-        for (index, bucket) in self.buckets.iter().enumerate() {
-            let len = bucket.position(0).unwrap_or(BUCKET);
-            assert!(
-                bucket.0[len..].iter().all(|&ghost| ghost == 0),
-                "ghosts stand first"
-            );
-            depths += self.depth(index);
-        }
+        let depths = (0..self.buckets.len()).map(|index| self.depth(index));
         assert_eq!(
-            depths, self.limit,
+            depths.sum::<usize>(),
+            self.limit,
             "the buckets' depths add up to the limit"
+        );
+        assert!(
+            self.depth(0) <= BUCKET,
+            "a bucket has room for its part of the limit"
         );
     }
 
@@ -499,16 +520,6 @@ impl CompactGhosts {
     #[inline]
     fn depth(&self, index: usize) -> usize {
         self.depth + usize::from(index < self.deeper)
-    }
-
-    /// The bucket of the ghost of this hash and its position there.
-    fn find(&self, hash: u64) -> Option<(usize, usize)> {
-        if self.limit == 0 {
-            return None;
-        }
-        let (index, fingerprint) = self.locate(hash);
-        let position = self.buckets[index].position(fingerprint)?;
-        (position < self.depth(index)).then_some((index, position))
     }
 
     #[inline]

@@ -34,7 +34,7 @@ const SET_BACK: u32 = 1 << 31;
 #[derive(Debug)]
 pub(super) struct Lirs {
     /// Cold entries in the order of eviction (Q in the paper); hot ones, least recently used first.
-    queues: Queues,
+    queues: Queues<2>,
     /// Ghosts that are on the stack. The note is the stamp.
     ghosts: GhostLists,
     /// When the entry with this id was put where it is in the stack.
@@ -53,7 +53,7 @@ pub(super) struct Lirs {
 impl Lirs {
     pub(super) fn new(cold: Share, capacity: u64) -> Self {
         Self {
-            queues: Queues::new(2),
+            queues: Queues::new(),
             ghosts: GhostLists::new(1),
             stamps: Vec::new(),
             clock: 0,
@@ -149,7 +149,8 @@ impl EvictionPolicy for Lirs {
         self.queues.first_two(COLD)
     }
 
-    fn prepare(&mut self, hash: u64, _weight: u32) {
+    fn prepare(&mut self, hash: u64, weight: u32) {
+        self.queues.announce(weight);
         self.has_ghost = self.ghosts.remove(hash).is_some();
     }
 

@@ -29,11 +29,14 @@ const GHOSTS: Share = Share::percent(90);
 #[derive(Debug)]
 pub(super) struct S3Fifo {
     /// In both queues the oldest entry stands first.
-    queues: Queues,
+    queues: Queues<2>,
     ghosts: CompactGhosts,
     small: Share,
     promotion: Promotion,
-    capacity: u64,
+    /// The weight that small is filled to before the first eviction.
+    small_capacity: u64,
+    /// A weight and small's share of it: the last that was asked for.
+    share: (u64, u64),
     /// Whether the entry being inserted has left a ghost.
     has_ghost: bool,
     /// Whether an entry was ever evicted: before that, small must not grow beyond its share.
@@ -43,35 +46,39 @@ pub(super) struct S3Fifo {
 impl S3Fifo {
     pub(super) fn new(small: Share, promotion: Promotion, capacity: u64) -> Self {
         Self {
-            queues: Queues::new(2),
+            queues: Queues::new(),
             ghosts: CompactGhosts::new(0),
             small,
             promotion,
-            capacity,
+            small_capacity: small.of(capacity),
+            share: (0, 0),
             has_ghost: false,
             has_evicted: false,
         }
     }
 
     /// Whether main is larger than what small's share leaves it.
+    #[inline]
     fn main_is_over(&self) -> bool {
         let total = self.queues.total_weight();
-        self.queues.weight(MAIN) > total - self.small.of(total)
+        let share = match self.share {
+            (of, share) if of == total => share,
+            _ => self.small.of(total),
+        };
+        self.queues.weight(MAIN) > total - share
     }
 
     /// Evicts the oldest entry of small that is not worth promotion; promotes those before it.
+    #[inline]
     fn evict_small(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         while let Some(id) = self.queues.front(SMALL) {
-            if entries.access(id) >= self.promotion.get() {
-                entries.set_access(id, 0);
-                self.queues.move_to_back(MAIN, id, entries);
-            } else {
-                self.ghosts
-                    .set_limit(GHOSTS.of(self.queues.len() as u64) as usize);
+            if entries.access(id) < self.promotion.get() {
+                self.queues.pop_front(SMALL, entries);
                 self.ghosts.push(entries.hash(id));
-                self.queues.remove(id, entries);
                 return Some(id);
             }
+            entries.set_access(id, 0);
+            self.queues.move_front(SMALL, MAIN, entries);
         }
         None
     }
@@ -81,13 +88,24 @@ impl S3Fifo {
         while let Some(id) = self.queues.front(MAIN) {
             let hits = entries.access(id);
             if hits == 0 {
-                self.queues.remove(id, entries);
-                return Some(id);
+                return self.queues.pop_front(MAIN, entries);
             }
             entries.set_access(id, hits.min(MAX_HITS) - 1);
-            self.queues.move_to_back(MAIN, id, entries);
+            self.queues.move_front(MAIN, MAIN, entries);
         }
         None
+    }
+
+    /// Computes what depends on how much is held. A full cache holds as much time and again, so that
+    /// there is seldom anything to do.
+    #[inline]
+    fn measure(&mut self) {
+        let total = self.queues.total_weight();
+        if self.share.0 != total {
+            self.share = (total, self.small.of(total));
+            let ghosts = GHOSTS.of(self.queues.len() as u64);
+            self.ghosts.set_limit(ghosts as usize);
+        }
     }
 }
 
@@ -101,11 +119,12 @@ impl EvictionPolicy for S3Fifo {
         let ghosts = GHOSTS.of(slots as u64) as usize;
         if ghosts > self.ghosts.room() {
             self.ghosts.resize(ghosts);
+            self.share = (0, 0);
         }
     }
 
     fn set_capacity(&mut self, capacity: u64) {
-        self.capacity = capacity;
+        self.small_capacity = self.small.of(capacity);
     }
 
     fn upcoming(&self) -> [Option<EntryId>; 2] {
@@ -113,13 +132,16 @@ impl EvictionPolicy for S3Fifo {
             .first_two(if self.main_is_over() { MAIN } else { SMALL })
     }
 
-    fn prepare(&mut self, hash: u64, _weight: u32) {
+    #[inline]
+    fn prepare(&mut self, hash: u64, weight: u32) {
+        self.queues.announce(weight);
         self.has_ghost = self.ghosts.remove(hash);
     }
 
+    #[inline]
     fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
         entries.set_access(id, 0);
-        let small_is_full = self.queues.weight(SMALL) >= self.small.of(self.capacity);
+        let small_is_full = self.queues.weight(SMALL) >= self.small_capacity;
         let had_ghost = std::mem::take(&mut self.has_ghost);
         let queue = if had_ghost || (small_is_full && !self.has_evicted) {
             MAIN
@@ -129,19 +151,34 @@ impl EvictionPolicy for S3Fifo {
         self.queues.push_back(queue, id, entries);
     }
 
+    /// The three steps as one function: they share what each would have to load anew.
+    fn exchange(
+        &mut self,
+        hash: u64,
+        weight: u32,
+        id: EntryId,
+        entries: &Entries<'_>,
+    ) -> Option<EntryId> {
+        self.prepare(hash, weight);
+        let victim = self.evict(entries)?;
+        self.insert(id, entries);
+        Some(victim)
+    }
+
     fn prefetch(&self, hash: u64) {
         self.ghosts.prefetch(hash);
     }
 
+    #[inline]
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.has_evicted = true;
+        self.measure();
         if !self.main_is_over()
             && let Some(id) = self.evict_small(entries)
         {
             return Some(id);
         }
         self.evict_main(entries)
-            .or_else(|| self.evict_small(entries))
     }
 
     fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {

@@ -25,7 +25,7 @@ const GHOSTS: Share = Share::percent(50);
 #[derive(Debug)]
 pub(super) struct TwoQ {
     /// In recent the oldest entry stands first, in frequent the least recently used.
-    queues: Queues,
+    queues: Queues<2>,
     /// The note of a ghost is the weight of its entry.
     ghosts: GhostLists,
     recent: Share,
@@ -36,7 +36,7 @@ pub(super) struct TwoQ {
 impl TwoQ {
     pub(super) fn new(recent: Share) -> Self {
         Self {
-            queues: Queues::new(2),
+            queues: Queues::new(),
             ghosts: GhostLists::new(1),
             recent,
             has_ghost: false,
@@ -73,7 +73,8 @@ impl EvictionPolicy for TwoQ {
         })
     }
 
-    fn prepare(&mut self, hash: u64, _weight: u32) {
+    fn prepare(&mut self, hash: u64, weight: u32) {
+        self.queues.announce(weight);
         self.has_ghost = self.ghosts.remove(hash).is_some();
     }
 

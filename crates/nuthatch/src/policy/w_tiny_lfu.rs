@@ -48,7 +48,7 @@ const MOVES: usize = 64;
 #[derive(Debug)]
 pub(super) struct WTinyLfu {
     /// In all three segments the least recently used entry stands first.
-    queues: Queues,
+    queues: Queues<3>,
     sketch: FrequencySketch,
     /// Whether the cache has been half full: the sketch counts only then.
     counts: bool,
@@ -65,7 +65,7 @@ pub(super) struct WTinyLfu {
 impl WTinyLfu {
     pub(super) fn new(window: Window, capacity: u64, seed: u64) -> Self {
         let mut policy = Self {
-            queues: Queues::new(3),
+            queues: Queues::new(),
             sketch: FrequencySketch::new(LEAST_SKETCH, SKETCH_BYTES),
             counts: false,
             capacity,
@@ -196,6 +196,7 @@ impl EvictionPolicy for WTinyLfu {
     }
 
     fn prepare(&mut self, hash: u64, weight: u32) {
+        self.queues.announce(weight);
         self.incoming_weight = u64::from(weight);
         self.counts |= self.queues.total_weight() + self.incoming_weight >= self.capacity / 2;
         self.count(hash, false);
