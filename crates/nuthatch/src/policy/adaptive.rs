@@ -21,13 +21,15 @@ mod steering;
 use super::{Entries, EntryId, EvictionPolicy, HitMode, HitSampler, PolicySetup};
 use queues::{MAX_COUNT, Queues};
 use std::sync::Arc;
-use steering::Steering;
+use steering::{Orders, Steering};
 
 /// One shard's part of the default policy; see the module's text.
 #[derive(Debug)]
 pub(super) struct Adaptive {
     queues: Queues,
     steering: Arc<Steering>,
+    /// What the steering last ordered.
+    orders: Orders,
     shards: u64,
     /// Entries that the shard may hold if each weighs 1.
     capacity: u64,
@@ -49,9 +51,11 @@ struct Announced {
 pub(super) fn build(setups: &[PolicySetup]) -> Vec<Adaptive> {
     let total_capacity = setups.first().map_or(0, |setup| setup.total_capacity);
     let steering = Arc::new(Steering::new(total_capacity));
+    let orders = steering.orders();
     let build = |setup: &PolicySetup| Adaptive {
-        queues: Queues::new(steering.rule()),
+        queues: Queues::new(orders.rule(), orders.counts()),
         steering: steering.clone(),
+        orders,
         shards: setup.shards as u64,
         capacity: setup.capacity,
         slots: 0,
@@ -66,6 +70,13 @@ impl Adaptive {
     fn fit(&mut self) {
         let capacity = usize::try_from(self.capacity).unwrap_or(usize::MAX);
         self.queues.fit(self.slots.min(capacity));
+    }
+
+    /// Runs the queues as the steering orders.
+    #[cold]
+    fn obey(&mut self, orders: Orders) {
+        self.orders = orders;
+        self.queues.set_rule(orders.rule(), orders.counts());
     }
 
     /// Tells the steering of the average weight whenever the number of entries has doubled, so that
@@ -106,6 +117,7 @@ impl EvictionPolicy for Adaptive {
         self.fit();
     }
 
+    #[inline]
     fn prepare(&mut self, hash: u64, weight: u32) {
         if self.weighs {
             self.weigh(weight);
@@ -113,16 +125,35 @@ impl EvictionPolicy for Adaptive {
         if self.steering.samples(hash) {
             self.steering.miss(hash, weight);
         }
-        self.queues.set_rule(self.steering.rule());
+        let orders = self.steering.orders();
+        if orders != self.orders {
+            self.obey(orders);
+        }
         self.queues.prepare(hash, weight);
     }
 
+    #[inline]
     fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
         self.queues.insert(id, entries);
     }
 
+    #[inline]
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.queues.evict(entries)
+    }
+
+    /// The three steps as one function: they share what each would have to load anew.
+    fn exchange(
+        &mut self,
+        hash: u64,
+        weight: u32,
+        id: EntryId,
+        entries: &Entries<'_>,
+    ) -> Option<EntryId> {
+        self.prepare(hash, weight);
+        let victim = self.evict(entries)?;
+        self.insert(id, entries);
+        Some(victim)
     }
 
     fn prefetch(&self, hash: u64) {

@@ -99,13 +99,20 @@ impl FrequencySketch {
     /// Counts one access of the key with this hash.
     #[inline]
     pub fn increment(&mut self, hash: u64) {
-        self.add(hash, 1);
+        let (block, places) = self.locate(hash);
+        self.increments += u64::from(self.blocks[block].increment(places));
+        self.age_if_due();
     }
 
     /// Counts `count` accesses of the key with this hash at once.
     pub fn add(&mut self, hash: u64, count: u8) {
         let (block, places) = self.locate(hash);
         self.increments += u64::from(self.blocks[block].add(places, count));
+        self.age_if_due();
+    }
+
+    #[inline]
+    fn age_if_due(&mut self) {
         while self.increments >= self.sample {
             self.age();
         }
@@ -132,6 +139,7 @@ impl FrequencySketch {
     }
 
     /// Halves every counter.
+    #[cold]
     pub fn age(&mut self) {
         for block in &mut self.blocks {
             for word in &mut block.0 {
@@ -190,6 +198,20 @@ impl Block {
             let (word, shift) = Self::place(row, places);
             least.min((self.0[word] >> shift) as u8 & MAX_COUNT)
         })
+    }
+
+    /// Adds one to the key's counters and returns whether one of them rose. [`add`](Self::add) with
+    /// half of its work.
+    #[inline]
+    fn increment(&mut self, places: u32) -> bool {
+        let mut rose = 0;
+        for row in 0..ROWS {
+            let (word, shift) = Self::place(row, places);
+            let below = u64::from((self.0[word] >> shift) as u8 & MAX_COUNT != MAX_COUNT);
+            self.0[word] += below << shift;
+            rose |= below;
+        }
+        rose != 0
     }
 
     /// Adds to the key's counters and returns the most that one of them rose.

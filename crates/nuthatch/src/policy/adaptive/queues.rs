@@ -20,7 +20,8 @@
 //! Until the cache is full, what overflows the small queue fills main. When a change of rule makes
 //! the small queue shrink, its oldest entries move over to main, two for each insertion.
 
-use crate::policy::{CompactGhosts, Entries, EntryId, FrequencySketch, Links};
+use crate::policy::queues as weighed;
+use crate::policy::{CompactGhosts, Entries, EntryId, FrequencySketch};
 
 /// The value at which readers stop counting hits.
 pub(super) const MAX_COUNT: u8 = 3;
@@ -62,16 +63,15 @@ pub(super) struct Rule {
 #[derive(Debug)]
 pub(super) struct Queues {
     rule: Rule,
-    links: Links,
-    /// The weights of the three lists.
-    weights: [u64; 3],
+    /// The two halves of the small queue, and main.
+    queues: weighed::Queues<3>,
     capacity: u64,
     /// The weight that the small queue may have.
     small_target: u64,
-    /// Whether an entry's weight was ever other than 1. Until then nobody asks for weights.
-    weighted: bool,
     ghosts: CompactGhosts,
     sketch: FrequencySketch,
+    /// Whether the sketch counts: only where there are duels, or may be soon.
+    counts: bool,
     /// Whether the announced entry was a ghost.
     returns: bool,
     /// Whether nothing was evicted yet: what overflows the small queue fills main.
@@ -81,16 +81,16 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    pub(super) fn new(rule: Rule) -> Self {
+    /// Empty queues under this rule; `counts` as in [`set_rule`](Self::set_rule).
+    pub(super) fn new(rule: Rule, counts: bool) -> Self {
         Self {
             rule,
-            links: Links::new(3),
-            weights: [0; 3],
+            queues: weighed::Queues::new(),
             capacity: 0,
             small_target: 1,
-            weighted: false,
             ghosts: CompactGhosts::new(0),
             sketch: FrequencySketch::new(0, SKETCH_BYTES_PER_ENTRY),
+            counts: rule.duel || counts,
             returns: false,
             filling: true,
             shrinking: false,
@@ -98,7 +98,7 @@ impl Queues {
     }
 
     pub(super) fn reserve(&mut self, slots: usize) {
-        self.links.reserve(slots);
+        self.queues.reserve(slots);
     }
 
     /// Fits ghosts and sketch to a capacity of so many entries.
@@ -112,7 +112,9 @@ impl Queues {
         self.aim();
     }
 
-    pub(super) fn set_rule(&mut self, rule: Rule) {
+    /// Changes the rule, and whether the sketch counts for the sake of another.
+    pub(super) fn set_rule(&mut self, rule: Rule, counts: bool) {
+        self.counts = rule.duel || counts;
         if self.rule != rule {
             self.rule = rule;
             self.aim();
@@ -127,11 +129,12 @@ impl Queues {
     }
 
     /// See [`EvictionPolicy::prepare`](crate::policy::EvictionPolicy::prepare).
+    #[inline]
     pub(super) fn prepare(&mut self, hash: u64, weight: u32) {
-        self.weighted |= weight != 1;
+        self.queues.announce(weight);
         // The first requests for each key say nothing about who is popular: the sketch sleeps until
         // the cache is half full.
-        if self.weight() >= self.capacity / 2 {
+        if self.counts && self.queues.total_weight() >= self.capacity / 2 {
             self.sketch.increment(hash);
         }
         self.returns = !self.rule.duel
@@ -143,25 +146,26 @@ impl Queues {
     }
 
     /// Links the new entry.
+    #[inline]
     pub(super) fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
         if self.returns {
             entries.set_access(id, 0);
-            self.push(MAIN, id, entries);
+            self.queues.push_back(MAIN, id, entries);
         } else {
             entries.set_access(id, if self.rule.duel { 0 } else { UNCOUNTED });
-            self.push(NEWER, id, entries);
-            self.age(entries);
+            self.queues.push_back(NEWER, id, entries);
         }
         if self.filling || self.shrinking {
             self.overflow(entries);
         }
+        self.age(entries);
     }
 
     /// Takes out the entry that the rule evicts.
+    #[inline]
     pub(super) fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         self.filling = false;
-        let main_is_empty = self.links.is_empty(MAIN);
-        if self.small_weight() > self.small_target || main_is_empty {
+        if self.small_weight() > self.small_target || self.queues.is_empty(MAIN) {
             let victim = if self.rule.duel {
                 self.evict_by_duel(entries)
             } else {
@@ -171,15 +175,16 @@ impl Queues {
                 return victim;
             }
         }
-        let victim = self.main_victim(entries)?;
-        self.unlink(victim, entries);
-        Some(victim)
+        self.main_victim(entries)?;
+        self.queues.pop_front(MAIN, entries)
     }
 
     /// See [`EvictionPolicy::prefetch`](crate::policy::EvictionPolicy::prefetch).
     pub(super) fn prefetch(&self, hash: u64) {
         self.ghosts.prefetch(hash);
-        self.sketch.prefetch(hash);
+        if self.counts {
+            self.sketch.prefetch(hash);
+        }
     }
 
     /// See [`EvictionPolicy::upcoming`](crate::policy::EvictionPolicy::upcoming).
@@ -189,27 +194,20 @@ impl Queues {
         } else {
             MAIN
         };
-        self.links.first_two(list)
+        self.queues.first_two(list)
     }
 
     pub(super) fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
-        self.unlink(id, entries);
-        self.filling |= self.weight() < self.capacity / 2;
+        self.queues.remove(id, entries);
+        self.filling |= self.queues.total_weight() < self.capacity / 2;
     }
 
     pub(super) fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
-        self.weighted |= entries.weight(to) != 1;
-        if let Some(list) = self.links.list_of(from) {
-            self.links.replace(from, to);
-            let weight = &mut self.weights[list as usize];
-            *weight = *weight - u64::from(entries.weight(from)) + u64::from(entries.weight(to));
-        }
+        self.queues.replace(from, to, entries);
     }
 
     pub(super) fn clear(&mut self) {
-        self.links.clear();
-        self.weights = [0; 3];
-        self.weighted = false;
+        self.queues.clear();
         self.filling = true;
         self.shrinking = false;
         self.ghosts.clear();
@@ -217,28 +215,20 @@ impl Queues {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.links.len(NEWER) + self.links.len(OLDER) + self.links.len(MAIN)
+        self.queues.len()
     }
 
     pub(super) fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
         for list in [OLDER, NEWER, MAIN] {
-            self.links.iter(list).for_each(&mut *visit);
+            self.queues.iter(list).for_each(&mut *visit);
         }
     }
 
     pub(super) fn validate(&self, entries: &Entries<'_>) {
-        self.links.validate();
+        self.queues.validate(entries);
         self.ghosts.validate();
         self.sketch.validate();
-        for list in [NEWER, OLDER, MAIN] {
-            let ids = self.links.iter(list);
-            let weight: u64 = ids.map(|id| u64::from(entries.weight(id))).sum();
-            assert_eq!(
-                self.weights[list as usize], weight,
-                "list {list} knows its weight"
-            );
-        }
-        for id in self.links.iter(OLDER).chain(self.links.iter(MAIN)) {
+        for id in self.queues.iter(OLDER).chain(self.queues.iter(MAIN)) {
             assert_ne!(
                 entries.access(id),
                 UNCOUNTED,
@@ -249,17 +239,16 @@ impl Queues {
 
     /// Takes out the first entry of the small queue that was not hit; those hit go to main.
     /// Amortised O(1): an entry is promoted once.
+    #[inline]
     fn evict_unused(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
-        while let Some(id) = self.small_front() {
-            self.unlink(id, entries);
+        while let Some((half, id)) = self.small_front() {
             if matches!(entries.access(id), 0 | UNCOUNTED) {
-                self.age(entries);
+                self.queues.pop_front(half, entries);
                 self.ghosts.push(entries.hash(id));
                 return Some(id);
             }
             entries.set_access(id, 0);
-            self.push(MAIN, id, entries);
-            self.age(entries);
+            self.queues.move_front(half, MAIN, entries);
             if self.small_weight() <= self.small_target {
                 return None;
             }
@@ -269,7 +258,7 @@ impl Queues {
 
     /// Lets the window's victim fight main's, and takes out the loser.
     fn evict_by_duel(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
-        let candidate = self.window_victim(entries)?;
+        let (half, candidate) = self.window_victim(entries)?;
         let resident = self.main_victim(entries);
         let hash = entries.hash(candidate);
         let wins = resident.is_some_and(|resident| {
@@ -277,57 +266,50 @@ impl Queues {
             self.frequency(candidate, hash, entries)
                 > self.frequency(resident, entries.hash(resident), entries) + 1
         });
-        self.unlink(candidate, entries);
-        if let Some(resident) = resident.filter(|_| wins) {
-            self.push(MAIN, candidate, entries);
-            self.age(entries);
-            self.unlink(resident, entries);
-            return Some(resident);
+        if wins {
+            let loser = self.queues.pop_front(MAIN, entries);
+            entries.set_access(candidate, count(candidate, entries));
+            self.queues.move_front(half, MAIN, entries);
+            return loser;
         }
-        self.age(entries);
+        self.queues.pop_front(half, entries);
         self.ghosts.push(hash);
         Some(candidate)
     }
 
     /// How often the entry was asked for of late, as a miss or as a hit.
     fn frequency(&self, id: EntryId, hash: u64, entries: &Entries<'_>) -> u8 {
-        self.sketch.estimate(hash) + Self::count(id, entries)
+        self.sketch.estimate(hash) + count(id, entries)
     }
 
-    /// Turns main's hand to an entry without a count, which then stands first.
+    /// Turns main's hand to an entry without a count, which then stands first. A turn takes back one
+    /// of the hits counted, which is how long the entry stays.
+    #[inline]
     fn main_victim(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         for _ in 0..MAX_STEPS {
-            let id = self.links.front(MAIN)?;
-            let count = Self::count(id, entries);
-            if count == 0 {
-                break;
+            let id = self.queues.front(MAIN)?;
+            let hits = entries.access(id);
+            if hits == 0 {
+                return Some(id);
             }
-            self.take_hit(id, count, entries);
-            self.links.move_to_back(MAIN, id);
+            entries.set_access(id, hits - 1);
+            self.queues.move_front(MAIN, MAIN, entries);
         }
-        self.links.front(MAIN)
+        self.queues.front(MAIN)
     }
 
     /// The same for the window: what was hit gets another turn at its newer end.
-    fn window_victim(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
+    fn window_victim(&mut self, entries: &Entries<'_>) -> Option<(u8, EntryId)> {
         for _ in 0..MAX_WINDOW_STEPS {
-            let id = self.small_front()?;
-            let count = Self::count(id, entries);
-            if count == 0 {
+            let (half, id) = self.small_front()?;
+            let hits = count(id, entries);
+            if hits == 0 {
                 break;
             }
-            self.take_hit(id, count, entries);
-            self.unlink(id, entries);
-            self.push(NEWER, id, entries);
-            self.age(entries);
+            entries.set_access(id, hits - 1);
+            self.queues.move_front(half, NEWER, entries);
         }
         self.small_front()
-    }
-
-    /// Takes back one of the hits counted of an entry, which is how long it stays. Where duels
-    /// decide, the sketch learns of it here, so that no read has to write the sketch.
-    fn take_hit(&mut self, id: EntryId, count: u8, entries: &Entries<'_>) {
-        entries.set_access(id, count - 1);
     }
 
     /// Moves what a shorter small queue has no room for to main.
@@ -337,66 +319,46 @@ impl Queues {
                 self.shrinking = false;
                 return;
             }
-            let Some(id) = self.small_front() else { return };
-            self.unlink(id, entries);
-            entries.set_access(id, Self::count(id, entries));
-            self.push(MAIN, id, entries);
-            self.age(entries);
+            let Some((half, id)) = self.small_front() else {
+                return;
+            };
+            entries.set_access(id, count(id, entries));
+            self.queues.move_front(half, MAIN, entries);
         }
     }
 
     /// Keeps the newer half of the small queue no heavier than the older one. Hits count from here
     /// on. Amortised O(1): an entry ages once.
+    #[inline]
     fn age(&mut self, entries: &Entries<'_>) {
-        while self.weights[NEWER as usize] > self.weights[OLDER as usize] {
-            let Some(id) = self.links.front(NEWER) else {
+        while self.queues.weight(NEWER) > self.queues.weight(OLDER) {
+            let Some(id) = self.queues.front(NEWER) else {
                 return;
             };
-            self.unlink(id, entries);
             if entries.access(id) == UNCOUNTED {
                 entries.set_access(id, 0);
             }
-            self.push(OLDER, id, entries);
+            self.queues.move_front(NEWER, OLDER, entries);
         }
     }
 
-    fn push(&mut self, list: u8, id: EntryId, entries: &Entries<'_>) {
-        self.weights[list as usize] += self.weight_of(id, entries);
-        self.links.push_back(list, id);
+    /// The oldest entry of the small queue, and which half it stands first in.
+    #[inline]
+    fn small_front(&self) -> Option<(u8, EntryId)> {
+        let first = |half| Some((half, self.queues.front(half)?));
+        first(OLDER).or_else(|| first(NEWER))
     }
 
-    fn unlink(&mut self, id: EntryId, entries: &Entries<'_>) {
-        if let Some(list) = self.links.remove(id) {
-            self.weights[list as usize] -= self.weight_of(id, entries);
-        }
-    }
-
-    /// The oldest entry of the small queue.
-    fn small_front(&self) -> Option<EntryId> {
-        self.links.front(OLDER).or_else(|| self.links.front(NEWER))
-    }
-
+    #[inline]
     fn small_weight(&self) -> u64 {
-        self.weights[NEWER as usize] + self.weights[OLDER as usize]
+        self.queues.weight(NEWER) + self.queues.weight(OLDER)
     }
+}
 
-    fn weight(&self) -> u64 {
-        self.small_weight() + self.weights[MAIN as usize]
-    }
-
-    fn weight_of(&self, id: EntryId, entries: &Entries<'_>) -> u64 {
-        if self.weighted {
-            u64::from(entries.weight(id))
-        } else {
-            1
-        }
-    }
-
-    /// The hits counted of an entry.
-    fn count(id: EntryId, entries: &Entries<'_>) -> u8 {
-        match entries.access(id) {
-            UNCOUNTED => 0,
-            count => count,
-        }
+/// The hits counted of an entry.
+fn count(id: EntryId, entries: &Entries<'_>) -> u8 {
+    match entries.access(id) {
+        UNCOUNTED => 0,
+        count => count,
     }
 }

@@ -46,7 +46,7 @@ impl Shadow {
     /// A shadow that holds nothing until it is [fitted](Self::fit).
     pub(super) fn new(rule: Rule) -> Self {
         Self {
-            queues: Queues::new(rule),
+            queues: Queues::new(rule, false),
             access: AccessBytes::new(64),
             keys: Keys::default(),
             free: Vec::new(),

@@ -60,17 +60,47 @@ const EARLY_LEAD: f64 = 0.05;
 const EARLY: f64 = 8.0;
 /// The lead that it needs in parts of the shadow's entries,
 const LEAD_PER_ENTRY: f64 = 0.02;
+/// what is added to it for each percent that the small queue grows by, for the larger it is, the
+/// longer the way back from it,
+const LEAD_PER_GROWTH: f64 = 0.0005;
 /// and in hits.
 const MIN_LEAD: f64 = 2.0;
+/// The sketch counts while the duel's shadow has this part of the hits of the best other.
+const NEAR: f64 = 0.97;
+
+/// The flag of [`Steering::orders`] that the sketch is to count.
+const COUNT: u8 = 0x80;
 
 /// The choice of the rule, shared by all shards of a cache; see the module's text.
 #[derive(Debug)]
 pub(super) struct Steering {
-    /// The place in [`RULES`] of the rule in force.
-    rule: AtomicU8,
+    posted: Posted,
+    contest: Mutex<Contest>,
+}
+
+/// What every miss reads, on a line that few write.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Posted {
+    /// The place in [`RULES`] of the rule in force, and [`COUNT`].
+    orders: AtomicU8,
     /// Keys whose hash has its low 32 bits below this are sampled.
     threshold: AtomicU32,
-    contest: Mutex<Contest>,
+}
+
+/// The rule in force, and whether the sketch is to count for the sake of another; see
+/// [`Steering::orders`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Orders(u8);
+
+impl Orders {
+    pub(super) fn rule(self) -> Rule {
+        RULES[usize::from(self.0 & !COUNT)]
+    }
+
+    pub(super) fn counts(self) -> bool {
+        self.0 & COUNT != 0
+    }
 }
 
 #[derive(Debug)]
@@ -92,8 +122,10 @@ struct Contest {
 impl Steering {
     pub(super) fn new(capacity: u64) -> Self {
         let steering = Self {
-            rule: AtomicU8::new(0),
-            threshold: AtomicU32::new(0),
+            posted: Posted {
+                orders: AtomicU8::new(COUNT),
+                threshold: AtomicU32::new(0),
+            },
             contest: Mutex::new(Contest {
                 shadows: RULES.map(Shadow::new),
                 capacity,
@@ -107,17 +139,17 @@ impl Steering {
         steering
     }
 
-    /// The rule in force.
+    /// What the shards have to do.
     #[inline]
-    pub(super) fn rule(&self) -> Rule {
-        // Relaxed: the rule guards no other memory.
-        RULES[usize::from(self.rule.load(Ordering::Relaxed))]
+    pub(super) fn orders(&self) -> Orders {
+        // Relaxed: the orders guard no other memory.
+        Orders(self.posted.orders.load(Ordering::Relaxed))
     }
 
     /// Whether the key with this hash belongs to the sample.
     #[inline]
     pub(super) fn samples(&self, hash: u64) -> bool {
-        (hash as u32) < self.threshold.load(Ordering::Relaxed)
+        (hash as u32) < self.posted.threshold.load(Ordering::Relaxed)
     }
 
     /// A sampled key was asked for that is not resident.
@@ -162,7 +194,7 @@ impl Steering {
         let mut contest = self.contest.lock();
         contest.shadows.iter_mut().for_each(Shadow::clear);
         contest.restart();
-        self.rule.store(0, Ordering::Relaxed);
+        self.posted.orders.store(COUNT, Ordering::Relaxed);
     }
 
     pub(super) fn validate(&self) {
@@ -187,7 +219,8 @@ impl Steering {
             .shadows
             .iter_mut()
             .for_each(|shadow| shadow.fit(capacity, slots));
-        self.threshold
+        self.posted
+            .threshold
             .store((rate * 2f64.powi(32)) as u32, Ordering::Relaxed);
         contest.restart();
     }
@@ -196,9 +229,8 @@ impl Steering {
         contest.replay(hash, weight);
         contest.requests += 1.0;
         if contest.requests >= contest.epoch_requests() {
-            let in_force = usize::from(self.rule.load(Ordering::Relaxed));
-            let chosen = contest.choose(in_force);
-            self.rule.store(chosen as u8, Ordering::Relaxed);
+            let orders = contest.choose(self.orders());
+            self.posted.orders.store(orders.0, Ordering::Relaxed);
         }
     }
 }
@@ -230,34 +262,47 @@ impl Contest {
         }
     }
 
-    /// Ends the epoch and chooses the rule for the next one.
-    fn choose(&mut self, in_force: usize) -> usize {
+    /// Ends the epoch and gives the orders for the next one.
+    fn choose(&mut self, orders: Orders) -> Orders {
         self.past_requests += self.requests;
         self.requests = 0.0;
         let hits = self.shadows.each_ref().map(Shadow::hits);
+        let in_force = usize::from(orders.0 & !COUNT);
         let best =
             (0..hits.len()).fold(
                 in_force,
                 |best, rule| if hits[rule] > hits[best] { rule } else { best },
             );
         let early = (EARLY * self.entries / self.past_requests).min(1.0);
+        let small_percent = |rule: usize| f64::from(RULES[rule].small_percent);
+        let growth = (small_percent(best) - small_percent(in_force)).max(0.0);
         let price = (hits[in_force] * (LEAD + EARLY_LEAD * early))
-            .max(self.entries * LEAD_PER_ENTRY)
+            .max(self.entries * (LEAD_PER_ENTRY + LEAD_PER_GROWTH * growth))
             .max(MIN_LEAD);
         self.shadows
             .iter_mut()
             .for_each(|shadow| shadow.decay(DECAY));
-        if hits[best] - hits[in_force] >= price {
+        let chosen = if hits[best] - hits[in_force] >= price {
             best
         } else {
             in_force
-        }
+        };
+        let most = |duel: bool| {
+            let of_kind = RULES.iter().zip(hits).filter(|(rule, _)| rule.duel == duel);
+            of_kind.fold(0.0, |most: f64, (_, hits)| most.max(hits))
+        };
+        let count = if most(true) > most(false) * NEAR {
+            COUNT
+        } else {
+            0
+        };
+        Orders(chosen as u8 | count)
     }
 }
 
 impl HitSampler for Steering {
     fn threshold(&self) -> u32 {
-        self.threshold.load(Ordering::Relaxed)
+        self.posted.threshold.load(Ordering::Relaxed)
     }
 
     fn hits(&self, hashes: &[u64]) {
