@@ -57,6 +57,10 @@ use std::fmt::Debug;
 /// A key, as traces number them.
 pub type Key = u64;
 
+/// A map by keys. The hasher is a quick one without a seed, for most of a reference's time is spent
+/// looking keys up.
+type KeyMap<V> = HashMap<Key, V, foldhash::fast::FixedState>;
+
 /// The next use of a key that is not used again.
 pub const NEVER: u64 = u64::MAX;
 
@@ -140,7 +144,7 @@ pub fn counterpart(policy: &Policy, capacity: u64, seed: u64) -> Option<Box<dyn 
 /// A cache of keys around one plain policy.
 #[derive(Debug)]
 pub struct ReferenceCache<P: ?Sized> {
-    weights: HashMap<Key, u64>,
+    weights: KeyMap<u64>,
     used: u64,
     capacity: u64,
     policy: Box<P>,
@@ -150,7 +154,7 @@ impl<P: ReferencePolicy + ?Sized> ReferenceCache<P> {
     /// An empty cache of this weight.
     pub fn new(policy: Box<P>, capacity: u64) -> Self {
         Self {
-            weights: HashMap::new(),
+            weights: KeyMap::default(),
             used: 0,
             capacity,
             policy,

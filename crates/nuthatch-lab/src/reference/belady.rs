@@ -7,9 +7,9 @@
 //! again.
 
 use super::ranked::Ranked;
-use super::{Access, Key, NEVER, ReferencePolicy};
+use super::{Access, Key, KeyMap, NEVER, ReferencePolicy};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// Farthest next use first.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl ReferencePolicy for Belady {
 #[derive(Debug, Default)]
 pub struct BeladySize {
     classes: Vec<BTreeSet<(u64, Key)>>,
-    members: HashMap<Key, (u64, u64)>,
+    members: KeyMap<(u64, u64)>,
     time: u64,
 }
 

@@ -1,14 +1,13 @@
 //! CLOCK: a queue that gives a key another round for each hit counted, up to a maximum.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy};
-use std::collections::HashMap;
+use super::{Access, Key, KeyMap, ReferencePolicy};
 
 /// CLOCK with counters of a few bits.
 #[derive(Debug)]
 pub struct Clock {
     queue: Queue,
-    counts: HashMap<Key, u8>,
+    counts: KeyMap<u8>,
     max: u8,
 }
 
@@ -17,7 +16,7 @@ impl Clock {
     pub fn new(max: u8) -> Self {
         Self {
             queue: Queue::default(),
-            counts: HashMap::new(),
+            counts: KeyMap::default(),
             max,
         }
     }

@@ -5,8 +5,8 @@
 //! "Clock2Q+", VLDB 2026.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy};
-use std::collections::{HashMap, HashSet};
+use super::{Access, Key, KeyMap, ReferencePolicy};
+use std::collections::HashSet;
 
 /// Clock2Q+.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Clock2qPlus {
     /// Weight that ever came into the small queue.
     arrived: u64,
     /// What had come before a key of the small queue, and the key itself.
-    arrived_at: HashMap<Key, u64>,
+    arrived_at: KeyMap<u64>,
     returns: bool,
     has_evicted: bool,
 }
@@ -38,7 +38,7 @@ impl Clock2qPlus {
             main_capacity: capacity - small,
             ghost_capacity: ghosts,
             arrived: 0,
-            arrived_at: HashMap::new(),
+            arrived_at: KeyMap::default(),
             returns: false,
             has_evicted: false,
         }

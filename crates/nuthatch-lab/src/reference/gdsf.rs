@@ -6,8 +6,7 @@
 //! evictions that make room for it raise the inflation.
 
 use super::ranked::{Priority, Ranked};
-use super::{Access, Key, ReferencePolicy};
-use std::collections::HashMap;
+use super::{Access, Key, KeyMap, ReferencePolicy};
 
 /// The worth of one use of a key of weight 1. The scale is libCacheSim's, so that ties are the same
 /// after rounding.
@@ -18,7 +17,7 @@ const WORTH: f64 = 1e6;
 pub struct Gdsf {
     ranked: Ranked<Priority>,
     /// Uses and weight.
-    worth: HashMap<Key, (u64, u64)>,
+    worth: KeyMap<(u64, u64)>,
     inflation: f64,
     inflation_at_miss: f64,
     rejects: bool,
@@ -30,7 +29,7 @@ impl Gdsf {
     pub fn new(rejects: bool) -> Self {
         Self {
             ranked: Ranked::new(),
-            worth: HashMap::new(),
+            worth: KeyMap::default(),
             inflation: 0.0,
             inflation_at_miss: 0.0,
             rejects,

@@ -5,22 +5,21 @@
 //! Disk Buffering", SIGMOD 1993, without the history of evicted keys.
 
 use super::ranked::Ranked;
-use super::{Access, Key, ReferencePolicy};
-use std::collections::HashMap;
+use super::{Access, Key, KeyMap, ReferencePolicy};
 
 /// LRU-2.
 #[derive(Debug)]
 pub struct Lru2 {
     /// By the time of the second-last use, where there is one.
     ranked: Ranked<Option<u64>>,
-    last_use: HashMap<Key, u64>,
+    last_use: KeyMap<u64>,
 }
 
 impl Default for Lru2 {
     fn default() -> Self {
         Self {
             ranked: Ranked::new(),
-            last_use: HashMap::new(),
+            last_use: KeyMap::default(),
         }
     }
 }

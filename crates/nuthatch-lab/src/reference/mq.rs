@@ -6,8 +6,7 @@
 //! many ghosts as entries.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy};
-use std::collections::HashMap;
+use super::{Access, Key, KeyMap, ReferencePolicy};
 
 const QUEUES: usize = 8;
 const LIFETIME: u64 = 10_000;
@@ -24,9 +23,9 @@ struct Entry {
 #[derive(Debug)]
 pub struct Mq {
     queues: [Queue; QUEUES],
-    entries: HashMap<Key, Entry>,
+    entries: KeyMap<Entry>,
     ghosts: Queue,
-    ghost_uses: HashMap<Key, u64>,
+    ghost_uses: KeyMap<u64>,
     ghost_capacity: u64,
     /// The uses that the key of the miss at hand had when it left.
     uses_before: u64,
@@ -37,9 +36,9 @@ impl Mq {
     pub fn new(capacity: u64) -> Self {
         Self {
             queues: Default::default(),
-            entries: HashMap::new(),
+            entries: KeyMap::default(),
             ghosts: Queue::default(),
-            ghost_uses: HashMap::new(),
+            ghost_uses: KeyMap::default(),
             ghost_capacity: capacity.saturating_mul(GHOSTS_PER_ENTRY),
             uses_before: 0,
         }

@@ -3,8 +3,8 @@
 //! Each member holds a ticket, and an ordered map from ticket to key is the queue. Tickets grow
 //! towards the back and, for those let in at the front, shrink towards it.
 
-use super::Key;
-use std::collections::{BTreeMap, HashMap};
+use super::{Key, KeyMap};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
@@ -18,7 +18,7 @@ pub(super) struct Queue {
     next_back: i64,
     next_front: i64,
     order: BTreeMap<i64, Key>,
-    members: HashMap<Key, Member>,
+    members: KeyMap<Member>,
     weight: u64,
 }
 

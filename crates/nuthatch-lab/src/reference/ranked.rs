@@ -1,8 +1,8 @@
 //! Keys by a priority that changes when they are used; ties fall to the least recently used.
 
-use super::Key;
+use super::{Key, KeyMap};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A priority: finite, the lowest leaves first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ impl Ord for Priority {
 #[derive(Debug)]
 pub(super) struct Ranked<R> {
     order: BTreeMap<(R, u64), Key>,
-    ranks: HashMap<Key, (R, u64)>,
+    ranks: KeyMap<(R, u64)>,
     time: u64,
 }
 
@@ -34,7 +34,7 @@ impl<R: Copy + Ord> Ranked<R> {
     pub(super) fn new() -> Self {
         Self {
             order: BTreeMap::new(),
-            ranks: HashMap::new(),
+            ranks: KeyMap::default(),
             time: 0,
         }
     }

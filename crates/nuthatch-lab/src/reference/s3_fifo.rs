@@ -5,8 +5,7 @@
 //! eviction a newcomer that finds the small queue full goes to the main one.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy};
-use std::collections::HashMap;
+use super::{Access, Key, KeyMap, ReferencePolicy};
 
 /// The most hits that a key gets rounds for.
 const MAX_COUNT: u8 = 3;
@@ -17,7 +16,7 @@ pub struct S3Fifo {
     small: Queue,
     main: Queue,
     ghosts: Queue,
-    counts: HashMap<Key, u8>,
+    counts: KeyMap<u8>,
     small_capacity: u64,
     main_capacity: u64,
     ghost_capacity: u64,
@@ -34,7 +33,7 @@ impl S3Fifo {
             small: Queue::default(),
             main: Queue::default(),
             ghosts: Queue::default(),
-            counts: HashMap::new(),
+            counts: KeyMap::default(),
             small_capacity: small,
             main_capacity: capacity - small,
             ghost_capacity: ghosts,

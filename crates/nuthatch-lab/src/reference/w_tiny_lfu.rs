@@ -7,9 +7,8 @@
 //! loser that was asked for often is let in now and then.
 
 use super::queue::Queue;
-use super::{Access, Key, ReferencePolicy, share};
+use super::{Access, Key, KeyMap, ReferencePolicy, share};
 use crate::simulate::key_hash;
-use std::collections::HashMap;
 
 /// Where frequencies stop.
 const MAX_COUNT: u8 = 15;
@@ -32,7 +31,7 @@ pub struct WTinyLfu {
     window_capacity: u64,
     protected_capacity: u64,
     incoming: u64,
-    counts: HashMap<Key, u8>,
+    counts: KeyMap<u8>,
     is_counting: bool,
     counted: u64,
     most_keys: u64,
@@ -51,7 +50,7 @@ impl WTinyLfu {
             window_capacity: capacity - main_capacity,
             protected_capacity: share(main_capacity, PROTECTED_SHARE),
             incoming: 0,
-            counts: HashMap::new(),
+            counts: KeyMap::default(),
             is_counting: false,
             counted: 0,
             most_keys: FEWEST_KEYS,
