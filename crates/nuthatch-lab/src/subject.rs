@@ -2,13 +2,14 @@
 //! product does not ship but that are worth comparing with.
 //!
 //! The product's go by their own names (`lru`, `clock:2`), a reference by that name behind
-//! `reference:`, the others by the names of [`Unshipped`].
+//! `reference:`, the others by the names of [`Unshipped`], and other simulators' definitions by
+//! those of [`Foreign`].
 
 use crate::reference::{
-    Access, Belady, BeladySize, Clock2qPlus, Gdsf, Lru2, Mq, Random, ReferenceCache,
+    Access, Belady, BeladySize, Clock2qPlus, Foreign, Gdsf, Lru2, Mq, Random, ReferenceCache,
     ReferencePolicy, counterpart, share,
 };
-use crate::simulate::{Bound, Simulator, Tally};
+use crate::simulate::{Bound, Outcome, Simulator, Tally};
 use crate::suggestion::unknown;
 use crate::trace::Trace;
 use nuthatch::Policy;
@@ -89,6 +90,8 @@ pub enum Subject {
     Reference(Policy),
     /// A policy that the product does not ship.
     Unshipped(Unshipped),
+    /// Another simulator's definition of a policy.
+    Foreign(Foreign),
 }
 
 /// A text that names nothing to simulate.
@@ -122,7 +125,12 @@ fn names() -> Vec<String> {
     let built_in = Policy::built_in().iter().map(ToString::to_string);
     let unshipped = Unshipped::ALL.map(|each| each.name().to_owned());
     let more = ["reference:POLICY".to_owned(), "all".to_owned()];
-    built_in.chain(unshipped).chain(more).collect()
+    let foreign = Foreign::names();
+    built_in
+        .chain(unshipped)
+        .chain(foreign)
+        .chain(more)
+        .collect()
 }
 
 impl FromStr for Subject {
@@ -139,6 +147,9 @@ impl FromStr for Subject {
                 allowed: 0,
                 given: parameters.split(':').count(),
             }));
+        }
+        if let Ok(foreign) = text.parse() {
+            return Ok(Self::Foreign(foreign));
         }
         let Some(name) = text.strip_prefix(REFERENCE) else {
             return Ok(Self::Product(text.parse()?));
@@ -157,6 +168,7 @@ impl Display for Subject {
             Self::Product(policy) => Display::fmt(policy, f),
             Self::Reference(policy) => write!(f, "{REFERENCE}{policy}"),
             Self::Unshipped(unshipped) => f.write_str(unshipped.name()),
+            Self::Foreign(foreign) => Display::fmt(foreign, f),
         }
     }
 }
@@ -183,10 +195,19 @@ impl Subject {
             }
             Self::Reference(policy) => {
                 let policy = counterpart(policy, capacity, SEED).expect("parsing made sure of it");
-                replay_reference(policy, trace, bound, capacity)
+                let mut cache = ReferenceCache::new(policy, capacity);
+                replay_accesses(trace, bound, |access| cache.request(access, &mut |_| {}))
             }
             Self::Unshipped(unshipped) => {
-                replay_reference(unshipped.build(bound, capacity), trace, bound, capacity)
+                let mut cache = ReferenceCache::new(unshipped.build(bound, capacity), capacity);
+                replay_accesses(trace, bound, |access| cache.request(access, &mut |_| {}))
+            }
+            Self::Foreign(foreign) => {
+                let mut cache = foreign.build(bound, capacity);
+                replay_accesses(trace, bound, |access| {
+                    let hit = cache.request(access);
+                    if hit { Outcome::Hit } else { Outcome::Miss }
+                })
             }
         }
     }
@@ -250,23 +271,20 @@ fn product(policy: &Policy, trace: &Trace, bound: Bound, capacity: u64) -> Simul
     Simulator::new(Box::new(policy), bound, capacity)
 }
 
-fn replay_reference(
-    policy: Box<dyn ReferencePolicy>,
+fn replay_accesses(
     trace: &Trace,
     bound: Bound,
-    capacity: u64,
+    mut request: impl FnMut(&Access) -> Outcome,
 ) -> Tally {
-    let mut cache = ReferenceCache::new(policy, capacity);
     let mut tally = Tally::default();
-    for ((time, request), &next_use) in (0..).zip(trace.requests()).zip(trace.next_uses()) {
-        let weight = u64::from(bound.weight(request.size));
+    for ((time, asked), &next_use) in (0..).zip(trace.requests()).zip(trace.next_uses()) {
         let access = Access {
-            key: request.key,
-            weight,
+            key: asked.key,
+            weight: u64::from(bound.weight(asked.size)),
             time,
             next_use,
         };
-        tally.count(request.size, cache.request(&access, &mut |_| {}));
+        tally.count(asked.size, request(&access));
     }
     tally
 }

@@ -33,7 +33,8 @@ pub(crate) struct Arguments {
     by: By,
     #[command(flatten)]
     json: JsonArguments,
-    /// Compare with published miss ratios instead; exit with 1 if they disagree
+    /// Compare with published miss ratios instead; exit with 1 if they disagree and no known
+    /// difference of definition explains it. References are compared if --policies names them
     #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["sizes", "by", "quick"])]
     check: Option<PathBuf>,
     /// Where the traces of --check are if --traces does not say; the file's own directory if not

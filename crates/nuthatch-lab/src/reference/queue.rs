@@ -70,6 +70,16 @@ impl Queue {
         self.order.range(ticket + 1..).next().map(|(_, &key)| key)
     }
 
+    /// The weight of a member.
+    pub(super) fn weight_of(&self, key: Key) -> Option<u64> {
+        self.members.get(&key).map(|member| member.weight)
+    }
+
+    /// The weight of the front.
+    pub(super) fn front_weight(&self) -> Option<u64> {
+        self.weight_of(self.front()?)
+    }
+
     pub(super) fn contains(&self, key: Key) -> bool {
         self.members.contains_key(&key)
     }
