@@ -280,14 +280,13 @@ impl Links {
         self.push_back(list, id);
     }
 
-    /// Puts `to`, which must be in no list, in the place of `from`, which leaves.
+    /// Puts `to`, which must be in no list, in the place of `from`, which leaves, and returns which
+    /// list that is; `None`, and nothing changes, if `from` was in none.
     #[inline]
-    pub fn replace(&mut self, from: EntryId, to: EntryId) {
+    pub fn replace(&mut self, from: EntryId, to: EntryId) -> Option<u8> {
         #[cfg(test)]
         super::steps::take();
-        let Some(list) = self.list_of(from) else {
-            return;
-        };
+        let list = self.list_of(from)?;
         self.grow_to(to);
         debug_assert!(
             self.list_of(to).is_none(),
@@ -304,6 +303,7 @@ impl Links {
             NIL => ends.back = to,
             next => self.nodes[next as usize].set_prev(to),
         }
+        Some(list)
     }
 
     /// The entries of `list`, first to last.

@@ -153,10 +153,11 @@ impl<const N: usize> Queues<N> {
     #[inline]
     pub(super) fn replace(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
         self.announce(entries.weight(to));
-        if let Some(queue) = self.links.list_of(from) {
+        if let Some(queue) = self.links.replace(from, to)
+            && self.weighted
+        {
             self.subtract(queue, from, entries);
             self.add(queue, to, entries);
-            self.links.replace(from, to);
         }
     }
 

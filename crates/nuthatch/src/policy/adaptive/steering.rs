@@ -39,11 +39,11 @@ const RULES: [Rule; 6] = [
 ];
 
 /// A shadow's entries: the cache's divided by this,
-const SHADOW_DIVISOR: f64 = 64.0;
+const SHADOW_DIVISOR: f64 = 32.0;
 /// but not fewer than this (if the cache has as many),
-const MIN_SHADOW: f64 = 64.0;
+const MIN_SHADOW: f64 = 128.0;
 /// nor more than this.
-const MAX_SHADOW: f64 = 512.0;
+const MAX_SHADOW: f64 = 1024.0;
 
 /// An epoch, in sampled requests for each entry of a shadow,
 const EPOCH: f64 = 0.5;
@@ -62,7 +62,7 @@ const EARLY: f64 = 8.0;
 const LEAD_PER_ENTRY: f64 = 0.02;
 /// what is added to it for each percent that the small queue grows by, for the larger it is, the
 /// longer the way back from it,
-const LEAD_PER_GROWTH: f64 = 0.0005;
+const LEAD_PER_GROWTH: f64 = 0.001;
 /// and in hits.
 const MIN_LEAD: f64 = 2.0;
 /// The sketch counts while the duel's shadow has this part of the hits of the best other.
