@@ -321,22 +321,19 @@ impl<'d> Protection<'d> {
         }
     }
 
-    /// Protects the table at `address`. The caller must check, after this, that the table is still
-    /// the current one.
+    /// The cells, for a search that has much else to keep in registers.
     #[inline]
-    pub(crate) fn protect_table(&self, address: usize) {
-        self.pair.table.store(address, Ordering::Release);
-        barrier::light();
+    pub(crate) fn cells(&self) -> Cells<'_> {
+        Cells {
+            pair: self.pair,
+            barrier: barrier::chosen(),
+        }
     }
 
-    /// Protects the entry at `address`. The caller must check, after this, that the entry is still
-    /// linked.
+    /// See [`Cells::protect_entry`].
     #[inline]
     pub(crate) fn protect_entry(&self, address: usize) {
-        // Release: pairs with the Acquire in `Domain::take`; it ends the use of the entry that the
-        // cell protected before.
-        self.pair.entry.store(address, Ordering::Release);
-        barrier::light();
+        self.cells().protect_entry(address);
     }
 
     /// Stops protecting the table (a guard that only needs its entry).
@@ -349,6 +346,33 @@ impl<'d> Protection<'d> {
     #[inline]
     pub(crate) fn thread_index(&self) -> usize {
         self.record.index
+    }
+}
+
+/// The cells of a [`Protection`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells<'p> {
+    pair: &'p Pair,
+    barrier: barrier::Kind,
+}
+
+impl Cells<'_> {
+    /// Protects the table at `address`. The caller must check, after this, that the table is still
+    /// the current one.
+    #[inline]
+    pub(crate) fn protect_table(self, address: usize) {
+        self.pair.table.store(address, Ordering::Release);
+        barrier::light(self.barrier);
+    }
+
+    /// Protects the entry at `address`. The caller must check, after this, that the entry is still
+    /// linked.
+    #[inline]
+    pub(crate) fn protect_entry(self, address: usize) {
+        // Release: pairs with the Acquire in `Domain::take`; it ends the use of the entry that the
+        // cell protected before.
+        self.pair.entry.store(address, Ordering::Release);
+        barrier::light(self.barrier);
     }
 }
 
@@ -498,9 +522,18 @@ mod barrier {
         }
     }
 
+    /// Which kind of barrier this process uses: whether readers need no fence. Stays what it is once
+    /// a thread has a record.
+    pub(super) type Kind = bool;
+
     #[inline]
-    pub(super) fn light() {
-        if KIND.load(Ordering::Relaxed) == ASYMMETRIC {
+    pub(super) fn chosen() -> Kind {
+        KIND.load(Ordering::Relaxed) == ASYMMETRIC
+    }
+
+    #[inline]
+    pub(super) fn light(asymmetric: Kind) {
+        if asymmetric {
             compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);
@@ -510,7 +543,7 @@ mod barrier {
     pub(super) fn heavy() {
         choose();
         fence(Ordering::SeqCst);
-        if KIND.load(Ordering::Relaxed) == ASYMMETRIC {
+        if chosen() {
             membarrier(MembarrierCommand::PrivateExpedited)
                 .expect("a registered process may call membarrier");
         }
@@ -521,10 +554,14 @@ mod barrier {
 mod barrier {
     use crate::sync::atomic::{Ordering, fence};
 
+    pub(super) type Kind = ();
+
     pub(super) fn choose() {}
 
+    pub(super) fn chosen() -> Kind {}
+
     #[inline]
-    pub(super) fn light() {
+    pub(super) fn light((): Kind) {
         fence(Ordering::SeqCst);
     }
 
@@ -544,7 +581,7 @@ mod tests {
         let record = domain.acquire();
         let stamp = domain.stamp();
         let one = Protection::new(&domain, record);
-        one.protect_table(100);
+        one.cells().protect_table(100);
         one.protect_entry(200);
         {
             let snapshot = domain.snapshot(stamp);

@@ -38,7 +38,7 @@ pub(crate) use exclusive::{Birth, EntryTimes, Exclusive, Removed};
 use bits::Bits;
 use limbo::Limbo;
 
-use crate::hazard::Protection;
+use crate::hazard::{Cells, Protection};
 use crate::policy::{AccessBytes, BuiltPolicy, EntryId, EvictionPolicy, HitMode};
 use crate::slab::SlotVec;
 use crate::sync::RwLock;
@@ -238,36 +238,40 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Finds the entry with this hash that `is_it` accepts, without a lock, and protects it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<'p>(
         &'p self,
         protection: &'p mut Protection<'_>,
         hash: u64,
-        is_it: impl Fn(&K) -> bool,
+        is_it: impl Fn(&K) -> bool + Copy,
     ) -> Option<(EntryId, &'p Entry<K, V>)> {
-        let id = match self.find_in_table(protection, hash, &is_it) {
-            Found::Entry(id) => id,
-            Found::Absent => return None,
-            Found::Changed => self.find_in_tables(protection, hash, &is_it)?,
-        };
-        // SAFETY: `find_in_table` has accepted the entry, which is protected until `protection`
-        // protects something else, which its `&mut` borrow forbids while the returned reference
-        // lives.
-        Some((id, unsafe { (*self.slots.get(id).get()).assume_init_ref() }))
+        let cells = protection.cells();
+        // SAFETY: an accepted entry is protected until `protection` protects something else, which
+        // its `&mut` borrow forbids while the returned reference lives.
+        match unsafe { self.find_in_table(cells, hash, is_it) } {
+            Found::Entry(found) => Some(found),
+            Found::Absent => None,
+            // SAFETY: as above.
+            Found::Changed => unsafe { self.find_in_tables(cells, hash, is_it) },
+        }
     }
 
     /// As [`find_in_table`](Self::find_in_table), as often as writers come between.
+    ///
+    /// # Safety
+    /// As there.
     #[cold]
     #[inline(never)]
-    fn find_in_tables(
-        &self,
-        protection: &Protection<'_>,
+    unsafe fn find_in_tables<'p>(
+        &'p self,
+        cells: Cells<'p>,
         hash: u64,
-        is_it: &impl Fn(&K) -> bool,
-    ) -> Option<EntryId> {
+        is_it: impl Fn(&K) -> bool + Copy,
+    ) -> Option<(EntryId, &'p Entry<K, V>)> {
         loop {
-            match self.find_in_table(protection, hash, is_it) {
-                Found::Entry(id) => return Some(id),
+            // SAFETY: the caller's promise.
+            match unsafe { self.find_in_table(cells, hash, is_it) } {
+                Found::Entry(found) => return Some(found),
                 Found::Absent => return None,
                 Found::Changed => {}
             }
@@ -276,16 +280,19 @@ impl<K, V> Shard<K, V> {
 
     /// Finds the entry with this hash that `is_it` accepts in what is the table now, and leaves it
     /// protected.
-    #[inline]
-    fn find_in_table(
-        &self,
-        protection: &Protection<'_>,
+    ///
+    /// # Safety
+    /// The cells must not be used for anything else while the returned reference lives.
+    #[inline(always)]
+    unsafe fn find_in_table<'p>(
+        &'p self,
+        cells: Cells<'p>,
         hash: u64,
-        is_it: &impl Fn(&K) -> bool,
-    ) -> Found {
+        is_it: impl Fn(&K) -> bool + Copy,
+    ) -> Found<(EntryId, &'p Entry<K, V>)> {
         // Acquire: pairs with the Release in `Exclusive::publish`.
         let seen = self.table.load(Ordering::Acquire);
-        protection.protect_table(seen.addr());
+        cells.protect_table(seen.addr());
         let current = self.table.load(Ordering::Acquire);
         if current != seen {
             return Found::Changed;
@@ -293,9 +300,9 @@ impl<K, V> Shard<K, V> {
         // SAFETY: the table was current after it was protected, so it is freed only after a
         // snapshot that no longer sees the protection.
         let table = unsafe { &*current };
-        table.find_shared(hash, |id, place| {
+        table.find_shared(hash, move |id, place| {
             let slot = self.slots.get(id);
-            protection.protect_entry(ptr::from_ref(slot).addr());
+            cells.protect_entry(ptr::from_ref(slot).addr());
             // Acquire: as the first load of the id. Still linked after the protection: the slot is
             // reused only after a snapshot that no longer sees the protection.
             if place.load(Ordering::Acquire) != id {
@@ -303,8 +310,9 @@ impl<K, V> Shard<K, V> {
             }
             // SAFETY: linked, so initialised before its id was published (Release in
             // `Table::insert`/`replace`, Acquire in `find_shared`), and protected.
-            if is_it(unsafe { &(*slot.get()).assume_init_ref().key }) {
-                Check::Accept
+            let entry = unsafe { (*slot.get()).assume_init_ref() };
+            if is_it(&entry.key) {
+                Check::Accept((id, entry))
             } else {
                 Check::Reject
             }
@@ -407,7 +415,7 @@ impl<K, V> Shard<K, V> {
         mut protection: Protection<'static>,
         lock_free: bool,
         hash: u64,
-        is_it: impl Fn(&K) -> bool,
+        is_it: impl Fn(&K) -> bool + Copy,
     ) -> Option<Guarded<'_, K, V>> {
         let (id, entry) = if lock_free {
             self.find(&mut protection, hash, is_it)?

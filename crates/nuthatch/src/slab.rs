@@ -68,6 +68,9 @@ pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
 #[repr(C)]
 pub(crate) struct SlotVec<T> {
     first: AtomicPtr<T>,
+    /// The length of chunk 0; 0 until it is allocated.
+    first_len: AtomicU32,
+    /// The length that it will have.
     first_slots: u32,
     first_bits: u32,
     /// Number of slots that may be addressed; only grows. Relaxed everywhere: an index reaches
@@ -90,6 +93,7 @@ impl<T: Zeroed> SlotVec<T> {
         let first_slots = first_slots.clamp(1, 1 << 29) as u32;
         Self {
             slots: AtomicU32::new(0),
+            first_len: AtomicU32::new(0),
             first_bits: first_slots
                 .next_power_of_two()
                 .trailing_zeros()
@@ -138,15 +142,15 @@ impl<T: Zeroed> SlotVec<T> {
             }
             ptr
         };
-        let place = match chunk {
-            0 => &self.first,
-            _ => {
-                let none = || Box::new([const { AtomicPtr::new(null_mut()) }; CHUNKS - 1]);
-                &self.later.get_or_init(none)[chunk - 1]
-            }
-        };
-        // Release: pairs with the Acquire in `get`, so that whoever sees the chunk sees it zeroed.
-        place.store(ptr, Ordering::Release);
+        // Release: pairs with the Acquire in `get` and `get_later`, so that whoever sees the chunk
+        // sees it zeroed.
+        if chunk == 0 {
+            self.first.store(ptr, Ordering::Relaxed);
+            self.first_len.store(self.first_slots, Ordering::Release);
+        } else {
+            let none = || Box::new([const { AtomicPtr::new(null_mut()) }; CHUNKS - 1]);
+            self.later.get_or_init(none)[chunk - 1].store(ptr, Ordering::Release);
+        }
         let slots = start + len as u32;
         self.slots.store(slots, Ordering::Relaxed);
         slots as usize
@@ -169,19 +173,19 @@ impl<T: Zeroed> SlotVec<T> {
     /// If no chunk holds `index`.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &T {
-        if index >= self.first_slots {
+        // Acquire: pairs with the Release in `grow`.
+        if index >= self.first_len.load(Ordering::Acquire) {
             return self.get_later(index);
         }
-        // Acquire: pairs with the Release in `grow`.
-        let ptr = self.first.load(Ordering::Acquire);
-        assert!(!ptr.is_null(), "index out of bounds");
+        let ptr = self.first.load(Ordering::Relaxed);
         // SAFETY: the chunk is allocated, zeroed and lives until the array is dropped; it has
-        // `first_slots` slots.
+        // `first_len` slots.
         unsafe { &*ptr.add(index as usize) }
     }
 
     fn get_later(&self, index: u32) -> &T {
         let (chunk, offset) = self.locate(index);
+        assert!(chunk > 0, "index out of bounds");
         let later = self.later.get().expect("index out of bounds");
         // Acquire: as in `get`.
         let ptr = later[chunk - 1].load(Ordering::Acquire);

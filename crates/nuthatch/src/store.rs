@@ -54,6 +54,8 @@ pub struct Store<K, V, S, const LOCK_FREE: bool> {
     /// The number of shards is 2 to this power.
     shard_bits: u32,
     hit_mode: HitMode,
+    /// The `max` of [`HitMode::Count`]; 0 where hits do something else.
+    max_count: u8,
     /// A hit is sampled if the low 32 bits of its hash are below this.
     sample_below: AtomicU32,
     pub(crate) hasher: S,
@@ -113,6 +115,10 @@ where
         Self {
             shard_bits: shards.trailing_zeros(),
             hit_mode: parts.hit_mode,
+            max_count: match parts.hit_mode {
+                HitMode::Count { max } => max,
+                _ => 0,
+            },
             is_plain: parts.weigher.is_none() && parts.listener.is_none(),
             sample_below: AtomicU32::new(threshold),
             samples: HitBuffer::new(),
@@ -268,7 +274,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let is_it = |found: &K| found.borrow() == key;
+        let is_it = move |found: &K| found.borrow() == key;
         if LOCK_FREE {
             shard.find(protection, hash, is_it)
         } else {
@@ -299,7 +305,7 @@ where
     {
         let hash = self.hash(key);
         let shard = &self.shards[self.shard_index(hash)];
-        let is_it = |found: &K| found.borrow() == key;
+        let is_it = move |found: &K| found.borrow() == key;
         loop {
             let protection = protect();
             let thread = protection.thread_index();
@@ -356,9 +362,9 @@ where
     /// What a hit does: to the entry's access byte, to a sample, to the counters.
     #[inline]
     fn hit(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, thread: usize) {
-        if let HitMode::Count { max } = self.hit_mode {
-            shard.access.count(id, max);
-        } else if self.hit_mode != HitMode::Ignore {
+        if self.max_count != 0 {
+            shard.access.count(id, self.max_count);
+        } else if matches!(self.hit_mode, HitMode::Stamp | HitMode::Ordered) {
             self.told_hit(shard, id, hash, thread);
         }
         if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {

@@ -77,9 +77,9 @@ impl Place {
 
 /// What a reader found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The entry that the reader's check accepted.
-    Entry(EntryId),
+pub(crate) enum Found<T> {
+    /// What the reader's check made of the entry that it accepted.
+    Entry(T),
     /// No entry with this hash was accepted.
     Absent,
     /// What was looked at has changed meanwhile, perhaps the whole table: start again.
@@ -88,9 +88,9 @@ pub(crate) enum Found {
 
 /// What a reader makes of one candidate id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum Check<T> {
     /// It is the one.
-    Accept,
+    Accept(T),
     /// It is another key with the same tag.
     Reject,
     /// It no longer stands where it was found.
@@ -195,9 +195,14 @@ impl Group {
         matches(low, high, tag)
     }
 
-    /// Looks among the entries with this tag, without a lock; see [`Table::find_shared`].
-    #[inline]
-    fn find_shared(&self, tag: u8, check: &mut impl FnMut(EntryId, &AtomicU32) -> Check) -> Found {
+    /// Looks among the entries with this tag, without a lock; see [`Table::find_shared`]. Inlined
+    /// everywhere: a result of several words would go through memory otherwise, in every read.
+    #[inline(always)]
+    fn find_shared<T>(
+        &self,
+        tag: u8,
+        check: &mut impl FnMut(EntryId, &AtomicU32) -> Check<T>,
+    ) -> Found<T> {
         let mut mask = self.matches(tag);
         while mask != 0 {
             let id = &self.ids[mask.trailing_zeros() as usize];
@@ -206,7 +211,7 @@ impl Group {
             let candidate = id.load(Ordering::Acquire);
             if candidate < MOVED {
                 match check(candidate, id) {
-                    Check::Accept => return Found::Entry(candidate),
+                    Check::Accept(accepted) => return Found::Entry(accepted),
                     Check::Reject => {}
                     Check::Gone => return Found::Changed,
                 }
@@ -376,12 +381,12 @@ impl Table {
     /// Looks for an entry as a reader without the lock. `check` gets each candidate's id and the
     /// place where it was found; it protects the entry, asks whether the id still stands there,
     /// and compares keys.
-    #[inline]
-    pub(crate) fn find_shared(
+    #[inline(always)]
+    pub(crate) fn find_shared<T>(
         &self,
         hash: u64,
-        mut check: impl FnMut(EntryId, &AtomicU32) -> Check,
-    ) -> Found {
+        mut check: impl FnMut(EntryId, &AtomicU32) -> Check<T>,
+    ) -> Found<T> {
         #[cfg(loom)]
         self.assert_alive();
         let tag = tag(hash);
@@ -396,12 +401,12 @@ impl Table {
 
     #[cold]
     #[inline(never)]
-    fn find_shared_beyond(
+    fn find_shared_beyond<T>(
         &self,
         home: usize,
         tag: u8,
-        mut check: impl FnMut(EntryId, &AtomicU32) -> Check,
-    ) -> Found {
+        mut check: impl FnMut(EntryId, &AtomicU32) -> Check<T>,
+    ) -> Found<T> {
         let mut group = home;
         for _ in 1..self.groups.len() {
             group = self.after(group, tag);
@@ -693,7 +698,7 @@ mod tests {
         let mut moved = Vec::new();
         table.supersede(|id| moved.push(id));
         assert_eq!(moved, [7]);
-        let found = table.find_shared(mix(1), |_, _| Check::Accept);
+        let found = table.find_shared(mix(1), |id, _| Check::Accept(id));
         assert_eq!(found, Found::Changed);
     }
 

@@ -25,13 +25,13 @@ fn hash(home: u64, tag: u64) -> u64 {
 }
 
 /// What a reader finds for `hash`, where `accepted` are the ids of its key.
-fn find(table: &Table, hash: u64, accepted: &[EntryId]) -> Found {
+fn find(table: &Table, hash: u64, accepted: &[EntryId]) -> Found<EntryId> {
     table.find_shared(hash, |id, place| {
         // What a reader does after it has protected the entry.
         if place.load(Ordering::Acquire) != id {
             Check::Gone
         } else if accepted.contains(&id) {
-            Check::Accept
+            Check::Accept(id)
         } else {
             Check::Reject
         }
@@ -108,7 +108,7 @@ fn model_only_ids_that_were_linked_are_offered() {
             let table = Arc::clone(&table);
             move || {
                 let mut seen = Vec::new();
-                table.find_shared(hash(0, 7), |id, place| {
+                let _: Found<()> = table.find_shared(hash(0, 7), |id, place| {
                     seen.push(id);
                     if place.load(Ordering::Acquire) == id {
                         Check::Reject
