@@ -6,11 +6,12 @@
 //! the measurements.
 //!
 //! *Cost:* a hit adds one to the entry's byte until it stands at 3, and most caches' new entries
-//! are not counted at all for a while; no hit moves anything. A miss costs three cache lines beyond
-//! the queues' own (ghosts, sketch, and the entry that leaves the newer half of the small queue),
-//! and one miss or hit in a sample of 1/64 or less of all keys also replays itself in the shadows. 8
-//! bytes an entry for the queues, 6 for ghosts and sketch, and the shadows: 15 KB for a cache of
-//! 4,096 entries, 200 KB from 32,768 on. *Not for* caches so small that a few dozen entries matter,
+//! are not counted at all for a while; no hit moves anything. A miss costs two cache lines beyond
+//! the queues' own (ghosts, and the entry that leaves the newer half of the small queue), a third
+//! where duels decide or may soon (the sketch), and one miss or hit in a sample of 1/32 or less of
+//! all keys also replays itself in the shadows. 8 bytes an entry for the queues, 6 for ghosts and
+//! sketch, and the shadows: 27 KB up to a cache of 4,096 entries, 190 KB from 32,768 on. *Not for*
+//! caches so small that a few dozen entries matter,
 //! where sampling all keys costs more than a better choice gains, nor for requests whose best rule
 //! changes faster than the cache turns over: S3-FIFO or W-TinyLFU do as well there, for less.
 
