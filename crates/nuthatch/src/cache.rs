@@ -30,10 +30,10 @@ use std::time::Duration;
 /// - nothing of the user's runs under a lock but `Hash` and `Eq` of keys, an
 ///   [`Expiry`](crate::Expiry), a [`Clock`](crate::Clock) and a policy of their own.
 ///
-/// A removed entry's key and value are dropped when no reader can look at them any more: mostly when
-/// twice as many further entries have left the same shard as it lets gather (a sixteenth of it, at
-/// least 16 and at most 256), at latest when eight times as many have, or at
-/// [`maintain`](Self::maintain).
+/// A removed entry's key and value are dropped when no reader can look at them any more, four or more
+/// by each write: mostly when two to three times as many further entries have left the same shard as
+/// it lets gather (a sixteenth of it, at least 16 and at most 256), at latest when nine times as many
+/// have, or at [`maintain`](Self::maintain).
 ///
 /// ```
 /// use nuthatch::Cache;

@@ -180,7 +180,8 @@ impl<K, V> Shard<K, V> {
         let limbo = Limbo::new(setup.expected, setup.share, drops);
         let expected = setup.expected.min(MAX_FIRST_ENTRIES);
         let margin = 4 * expected.isqrt() + 4;
-        let first_slots = expected + margin + 2 * limbo.batch + 32;
+        let garbage = if drops { limbo.batch / 2 } else { 0 };
+        let first_slots = expected + margin + 2 * limbo.batch + garbage + 32;
         let table = Table::new(expected + margin);
         Self {
             whereabouts: Whereabouts::of(&table),

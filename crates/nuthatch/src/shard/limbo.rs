@@ -39,6 +39,13 @@ pub(super) struct Limbo {
     pub(super) renewing: bool,
 }
 
+/// Entries that a writer drops at a time: a batch at once would be a pause of tens of microseconds.
+const FEW: usize = 4;
+/// Of more garbage than that times this it drops more, so that none piles up;
+const FEW_OF: usize = 64;
+/// but never more than this.
+const MOST_DROPS: usize = 64;
+
 /// While one writer is at a heavy barrier, others let so many batches gather before they wait.
 const MOST_BATCHES: usize = 4;
 
@@ -173,9 +180,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         limbo.stamp = domain().stamp();
     }
 
-    /// Releases the lock. Before that a full limbo is seen to, and after it the keys and values that
-    /// nobody can see any more are dropped: their own code may use the cache. Returns the first
-    /// panic of that code; all are dropped even so.
+    /// Releases the lock. Before that a full limbo is seen to, and after it some of the keys and
+    /// values that nobody can see any more are dropped: their own code may use the cache. Returns
+    /// the first panic of that code; all are dropped even so.
     #[must_use = "a panic of the user's code is to be passed on"]
     #[inline]
     pub(crate) fn finish(self) -> Option<Panic> {
@@ -197,14 +204,29 @@ impl<'a, K, V> Exclusive<'a, K, V> {
                 self.reclaim();
             }
         }
-        let garbage = take(&mut self.writer.garbage);
-        self.writer.untidy = self.writer.limbo.is_full();
+        let garbage = &mut self.writer.garbage;
+        let few = (FEW + garbage.len() / FEW_OF).min(garbage.len());
+        let mut ids = [0; MOST_DROPS];
+        let ids = &mut ids[..few.min(MOST_DROPS)];
+        let kept = garbage.len() - ids.len();
+        ids.copy_from_slice(&garbage[kept..]);
+        garbage.truncate(kept);
+        self.writer.untidy = kept > 0 || self.writer.limbo.is_full();
         let shard = self.shard;
         drop(self);
-        if garbage.is_empty() {
+        if ids.is_empty() {
             return None;
         }
-        drop_garbage(shard, garbage)
+        drop_garbage(shard, ids)
+    }
+
+    /// As [`finish`](Self::finish), but drops all that nobody can see.
+    #[must_use = "a panic of the user's code is to be passed on"]
+    pub(crate) fn finish_wholly(mut self) -> Option<Panic> {
+        let garbage = take(&mut self.writer.garbage);
+        let shard = self.shard;
+        drop(self);
+        drop_garbage(shard, &garbage)
     }
 
     /// Has a snapshot taken that serves the old ones in limbo, with the lock released meanwhile: a
@@ -221,9 +243,9 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 }
 
 /// Drops entries that were taken out of limbo, with no lock held, and gives their slots back.
-fn drop_garbage<K, V>(shard: &Shard<K, V>, mut garbage: Vec<EntryId>) -> Option<Panic> {
+fn drop_garbage<K, V>(shard: &Shard<K, V>, garbage: &[EntryId]) -> Option<Panic> {
     let mut panic = None;
-    for &id in &garbage {
+    for &id in garbage {
         let slot = shard.slots.get(id).get();
         // SAFETY: the slot was taken out of limbo unseen, and garbage has one owner, us.
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
@@ -235,9 +257,6 @@ fn drop_garbage<K, V>(shard: &Shard<K, V>, mut garbage: Vec<EntryId>) -> Option<
     }
     let mut writer = shard.writer.write();
     writer.ahead = None;
-    writer.free.append(&mut garbage);
-    if writer.garbage.is_empty() {
-        writer.garbage = garbage;
-    }
+    writer.free.extend_from_slice(garbage);
     panic
 }

@@ -118,7 +118,7 @@ where
             for _ in 0..2 {
                 let mut exclusive = shard.lock();
                 exclusive.reclaim();
-                panic = panic.or(exclusive.finish());
+                panic = panic.or(exclusive.finish_wholly());
             }
         }
         pass_on(panic);
