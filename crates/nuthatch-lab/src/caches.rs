@@ -25,6 +25,7 @@ use std::hash::Hash;
 use std::hint::black_box;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::time::Duration;
 use thiserror::Error;
 
 /// The hasher given to every cache that lets one choose: the one that nuthatch uses by default.
@@ -118,12 +119,12 @@ impl CacheInfo {
     /// The design that a variant names which is not in the table.
     fn unlisted(&self, variant: &str) -> Result<Design, CacheError> {
         match self.designs[0].1 {
-            Design::Nuthatch(engine, _) => {
+            Design::Nuthatch(engine, ..) => {
                 let policy = variant.parse().map_err(|source| CacheError::Policy {
                     cache: self.name,
                     source,
                 })?;
-                Ok(Design::Nuthatch(engine, policy))
+                Ok(Design::Nuthatch(engine, policy, false))
             }
             _ => Err(CacheError::UnknownVariant {
                 cache: self.name,
@@ -152,12 +153,17 @@ impl CacheInfo {
 /// Which type stands behind a name.
 #[derive(Clone, Debug, PartialEq)]
 enum Design {
-    Nuthatch(Engine, Policy),
+    /// The last says whether entries expire.
+    Nuthatch(Engine, Policy, bool),
     ClassicRwLock(Victims),
     ClassicLockFree(Victims),
     #[cfg(feature = "peers")]
     Peer(peers::Peer),
 }
+
+/// How long entries live in a variant that lets them expire: longer than any measurement takes, so
+/// that what is measured is the cost of being able to.
+const TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How many entries a classic design evicts when it is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,13 +189,28 @@ const OWN: &[CacheInfo] = &[
     CacheInfo::new(
         "nuthatch-lockfree",
         Family::Ours,
-        &[("", Design::Nuthatch(Engine::LockFree, Policy::Default))],
+        &[
+            (
+                "",
+                Design::Nuthatch(Engine::LockFree, Policy::Default, false),
+            ),
+            (
+                "ttl",
+                Design::Nuthatch(Engine::LockFree, Policy::Default, true),
+            ),
+        ],
         "reads take no lock; any policy behind a colon, the adaptive one by default",
     ),
     CacheInfo::new(
         "nuthatch-locked",
         Family::Ours,
-        &[("", Design::Nuthatch(Engine::Locked, Policy::Default))],
+        &[
+            ("", Design::Nuthatch(Engine::Locked, Policy::Default, false)),
+            (
+                "ttl",
+                Design::Nuthatch(Engine::Locked, Policy::Default, true),
+            ),
+        ],
         "reads take their shard's read lock; all else is as in nuthatch-lockfree",
     ),
     CacheInfo::new(
@@ -257,9 +278,14 @@ impl CacheSpec {
         measurement: M,
     ) -> M::Output {
         match self.design {
-            Design::Nuthatch(engine, ref policy) => {
-                measurement.visit(|| Nuthatch::new(capacity, engine, policy, Hasher::default()))
-            }
+            Design::Nuthatch(engine, ref policy, expires) => measurement.visit(|| {
+                let hasher = Hasher::default();
+                if expires {
+                    Nuthatch::expiring(capacity, engine, policy, hasher, TTL)
+                } else {
+                    Nuthatch::new(capacity, engine, policy, hasher)
+                }
+            }),
             Design::ClassicRwLock(victims) => {
                 measurement.visit(|| ClassicRwLock::new(capacity, victims))
             }
@@ -281,7 +307,7 @@ impl Display for CacheSpec {
             Some(("", _)) => Ok(()),
             Some((variant, _)) => write!(f, ":{variant}"),
             None => match &self.design {
-                Design::Nuthatch(_, policy) => write!(f, ":{policy}"),
+                Design::Nuthatch(_, policy, _) => write!(f, ":{policy}"),
                 design => unreachable!("{design:?} is in the roster"),
             },
         }

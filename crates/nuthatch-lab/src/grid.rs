@@ -6,7 +6,7 @@ use crate::subject::{Subject, Unshipped};
 use crate::sweep::sweep;
 use crate::trace::Trace;
 use serde::Serialize;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Instant;
 
 /// What to simulate on each trace.
@@ -18,6 +18,8 @@ pub struct Grid {
     pub bound: Bound,
     /// How many cells to simulate at a time.
     pub threads: NonZeroUsize,
+    /// With how many hash functions and seeds to simulate each cell.
+    pub seeds: NonZeroU32,
 }
 
 /// One policy at one size of one trace.
@@ -33,13 +35,19 @@ pub struct Cell {
     pub size_pct: f64,
     /// Requests replayed.
     pub requests: u64,
-    /// Requests that were not hits.
+    /// Requests that were not hits; with several seeds their mean, to the nearest.
     pub misses: u64,
-    /// Misses per request.
+    /// Misses per request; with several seeds the mean.
     pub miss_ratio: f64,
-    /// Missed bytes per requested byte.
+    /// Missed bytes per requested byte; with several seeds the mean.
     pub byte_miss_ratio: f64,
-    /// How long the simulation took.
+    /// With how many seeds it was simulated.
+    pub seeds: u32,
+    /// The miss ratio of the luckiest seed
+    pub miss_ratio_min: f64,
+    /// and of the unluckiest.
+    pub miss_ratio_max: f64,
+    /// How long the simulation took, all seeds together.
     pub seconds: f64,
 }
 
@@ -57,9 +65,12 @@ impl Grid {
             self.threads,
             |&(subject, capacity)| {
                 let started = Instant::now();
-                let tally = subject.replay(trace, self.bound, capacity);
+                let seeds = 0..u64::from(self.seeds.get());
+                let tallies: Vec<_> = seeds
+                    .map(|seed| subject.replay_seeded(trace, self.bound, capacity, seed))
+                    .collect();
                 let seconds = started.elapsed().as_secs_f64();
-                self.cell(trace, subject, capacity, tally, seconds)
+                self.cell(trace, subject, capacity, &tallies, seconds)
             },
         )
     }
@@ -69,18 +80,24 @@ impl Grid {
         trace: &Trace,
         subject: &Subject,
         capacity: u64,
-        tally: Tally,
+        tallies: &[Tally],
         seconds: f64,
     ) -> Cell {
+        let seeds = self.seeds.get();
+        let mean = |of: fn(&Tally) -> f64| tallies.iter().map(of).sum::<f64>() / f64::from(seeds);
+        let ratios = || tallies.iter().map(Tally::miss_ratio);
         Cell {
             trace: trace.name().to_owned(),
             policy: subject.to_string(),
             size: capacity,
             size_pct: percent_of(capacity, trace, self.bound),
-            requests: tally.requests,
-            misses: tally.misses,
-            miss_ratio: tally.miss_ratio(),
-            byte_miss_ratio: tally.byte_miss_ratio(),
+            requests: trace.requests().len() as u64,
+            misses: mean(|tally| tally.misses as f64).round() as u64,
+            miss_ratio: mean(Tally::miss_ratio),
+            byte_miss_ratio: mean(Tally::byte_miss_ratio),
+            seeds,
+            miss_ratio_min: ratios().fold(f64::INFINITY, f64::min),
+            miss_ratio_max: ratios().fold(0.0, f64::max),
             seconds,
         }
     }
@@ -164,7 +181,27 @@ mod tests {
             subjects: subjects.iter().map(|name| name.parse().unwrap()).collect(),
             bound: Bound::Entries,
             threads: NonZeroUsize::MIN,
+            seeds: NonZeroU32::MIN,
         }
+    }
+
+    #[test]
+    fn seeds_spread_what_depends_on_hashes_and_nothing_else() {
+        let trace = "zipf:0.8:2000:20000".parse();
+        let trace = crate::trace::Source::load(&trace.unwrap(), None).unwrap();
+        let mut grid = grid(&["lru", "default"]);
+        let once = grid.run(&trace, &[200]);
+        grid.seeds = NonZeroU32::new(4).unwrap();
+        let spread = grid.run(&trace, &[200]);
+        let [lru, default] = &spread[..] else {
+            panic!("two cells, not {}", spread.len())
+        };
+        assert_eq!(lru.miss_ratio_min, lru.miss_ratio_max);
+        assert_eq!(lru.misses, once[0].misses);
+        assert!(default.miss_ratio_min < default.miss_ratio_max);
+        let first = once[1].miss_ratio;
+        assert!((default.miss_ratio_min..=default.miss_ratio_max).contains(&first));
+        assert!((default.miss_ratio_min..=default.miss_ratio_max).contains(&default.miss_ratio));
     }
 
     #[test]

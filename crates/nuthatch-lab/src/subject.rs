@@ -9,7 +9,7 @@ use crate::reference::{
     Access, Belady, BeladySize, Clock2qPlus, Foreign, Gdsf, Lru2, Mq, Random, ReferenceCache,
     ReferencePolicy, counterpart, share,
 };
-use crate::simulate::{Bound, Outcome, Simulator, Tally};
+use crate::simulate::{Bound, Outcome, Simulator, Tally, key_hash};
 use crate::suggestion::unknown;
 use crate::trace::Trace;
 use nuthatch::Policy;
@@ -185,9 +185,20 @@ impl Subject {
 
     /// Replays a trace through a cache of `capacity` entries or bytes.
     pub fn replay(&self, trace: &Trace, bound: Bound, capacity: u64) -> Tally {
+        self.replay_seeded(trace, bound, capacity, 0)
+    }
+
+    /// As [`replay`](Self::replay), which is what it does with seed 0; with another one, the product
+    /// hashes keys another way and draws other lots.
+    pub fn replay_seeded(&self, trace: &Trace, bound: Bound, capacity: u64, seed: u64) -> Tally {
         match self {
             Self::Product(policy) => {
-                let mut simulator = product(policy, trace, bound, capacity);
+                let mut simulator = product(policy, trace, bound, capacity, seed);
+                if seed != 0 {
+                    let other = key_hash(!seed);
+                    let hashes = (0..trace.keys()).map(|key| key_hash(key_hash(key) ^ other));
+                    simulator = simulator.with_hashes(hashes.collect::<Vec<_>>());
+                }
                 for request in trace.requests() {
                     simulator.request(request.key, request.size);
                 }
@@ -261,12 +272,12 @@ impl FromStr for SubjectList {
 }
 
 /// A simulator around one of the product's policies.
-fn product(policy: &Policy, trace: &Trace, bound: Bound, capacity: u64) -> Simulator {
+fn product(policy: &Policy, trace: &Trace, bound: Bound, capacity: u64, seed: u64) -> Simulator {
     let slots = match bound {
         Bound::Entries => capacity,
         Bound::Bytes => capacity / (trace.bytes() / trace.keys().max(1)).max(1),
     };
-    let mut built = policy.build(capacity, 1, slots as usize, SEED);
+    let mut built = policy.build(capacity, 1, slots as usize, SEED ^ seed);
     let policy = built.pop().expect("one shard has one policy");
     Simulator::new(Box::new(policy), bound, capacity)
 }

@@ -101,6 +101,7 @@ fn a_number_out_of_bounds_gets_the_bounds() {
         (&["memory", "--entries=0"], "1..=100000000"),
         (&["evict", "--capacity=many"], "many"),
         (&["simulate", "--quick", "--threads=0"], "from 1 to 1000"),
+        (&["simulate", "--quick", "--seeds=0"], "from 1 to 1000"),
         (&["simulate", "--sizes=200%"], "100% holds the whole trace"),
         (&["simulate", "--sizes=half"], "0.1%"),
         (&["simulate", "--sizes=0"], "holds nothing"),

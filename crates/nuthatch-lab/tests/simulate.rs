@@ -121,6 +121,9 @@ fn json_rows_have_the_fields_that_scripts_rely_on() {
             "misses",
             "miss_ratio",
             "byte_miss_ratio",
+            "seeds",
+            "miss_ratio_min",
+            "miss_ratio_max",
             "seconds",
         ];
         expected.sort_unstable();

@@ -7,6 +7,7 @@ use nuthatch::{Cache, Engine, Policy};
 use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::hint::black_box;
+use std::time::Duration;
 
 /// This project's own cache.
 #[derive(Debug)]
@@ -18,13 +19,40 @@ impl<K: Key, V: Value, S: BuildHasher + Send + Sync + 'static> Nuthatch<K, V, S>
     /// # Panics
     /// If there is room for none.
     pub fn new(capacity: usize, engine: Engine, policy: &Policy, hasher: S) -> Self {
-        let cache = Cache::builder()
+        Self::build(capacity, engine, policy, hasher, None)
+    }
+
+    /// The same; entries expire `ttl` after they are written.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn expiring(
+        capacity: usize,
+        engine: Engine,
+        policy: &Policy,
+        hasher: S,
+        ttl: Duration,
+    ) -> Self {
+        Self::build(capacity, engine, policy, hasher, Some(ttl))
+    }
+
+    fn build(
+        capacity: usize,
+        engine: Engine,
+        policy: &Policy,
+        hasher: S,
+        ttl: Option<Duration>,
+    ) -> Self {
+        let mut builder = Cache::builder()
             .capacity(capacity as u64)
             .engine(engine)
             .policy(policy.clone())
             .seed(SEED)
-            .hasher(hasher)
-            .build();
+            .hasher(hasher);
+        if let Some(ttl) = ttl {
+            builder = builder.time_to_live(ttl);
+        }
+        let cache = builder.build();
         Self(cache.expect("the capacity is above zero, and all else is as it is by default"))
     }
 }

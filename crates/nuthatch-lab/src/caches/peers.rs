@@ -15,7 +15,7 @@ mod sieve_cache;
 mod stretto;
 mod tinyufo;
 
-use super::{CacheInfo, Design, Family, Key, Value, Visitor};
+use super::{CacheInfo, Design, Family, Key, TTL, Value, Visitor};
 
 /// Which type stands behind a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Peer {
     Dashmap,
     Foyer(foyer::Eviction),
     MiniMoka,
-    Moka,
+    Moka { expires: bool },
     MutexLru(mutex_lru::Shards),
     Neocache,
     Papaya,
@@ -41,7 +41,10 @@ pub(super) const ROSTER: &[CacheInfo] = &[
     CacheInfo::new(
         "moka",
         Family::Peer,
-        &[("", Design::Peer(Peer::Moka))],
+        &[
+            ("", Design::Peer(Peer::Moka { expires: false })),
+            ("ttl", Design::Peer(Peer::Moka { expires: true })),
+        ],
         "W-TinyLFU behind read and write logs",
     ),
     CacheInfo::new(
@@ -153,7 +156,9 @@ impl Peer {
             Self::Dashmap => measurement.visit(|| dashmap::Dashmap::new(capacity)),
             Self::Foyer(eviction) => measurement.visit(|| foyer::Foyer::new(capacity, eviction)),
             Self::MiniMoka => measurement.visit(|| mini_moka::MiniMoka::new(capacity)),
-            Self::Moka => measurement.visit(|| moka::Moka::new(capacity)),
+            Self::Moka { expires } => {
+                measurement.visit(|| moka::Moka::new(capacity, expires.then_some(TTL)))
+            }
             Self::MutexLru(shards) => {
                 measurement.visit(|| mutex_lru::MutexLru::new(capacity, shards))
             }

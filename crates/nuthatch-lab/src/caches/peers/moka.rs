@@ -2,16 +2,17 @@
 
 use crate::caches::{BenchCache, Hasher, Key, Value};
 use moka::sync::Cache;
+use std::time::Duration;
 
 pub(super) struct Moka<K, V>(Cache<K, V, Hasher>);
 
 impl<K: Key, V: Value> Moka<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(capacity as u64)
-                .build_with_hasher(Hasher::default()),
-        )
+    pub(super) fn new(capacity: usize, ttl: Option<Duration>) -> Self {
+        let mut builder = Cache::builder().max_capacity(capacity as u64);
+        if let Some(ttl) = ttl {
+            builder = builder.time_to_live(ttl);
+        }
+        Self(builder.build_with_hasher(Hasher::default()))
     }
 }
 
