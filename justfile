@@ -24,6 +24,10 @@ bench out="target/bench":
     cargo run --release --package nuthatch-lab -- memory --quick --json {{out}}/memory.json
     cargo run --release --package nuthatch-lab -- hitratio --quick --json {{out}}/hitratio.json
 
+# Instructions that an operation executes, which no noise disturbs. Needs valgrind.
+instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict" capacities="1000,10000,100000,1000000":
+    scripts/instructions {{policies}} {{operations}} {{capacities}}
+
 # Model-checks the concurrent parts: every interleaving of a few threads' steps.
 loom:
     RUSTFLAGS="--cfg loom" cargo test --package nuthatch --lib --release --target-dir target/loom model

@@ -35,8 +35,17 @@ pub struct Outcome {
     pub reads: u64,
     /// Reads that found their key.
     pub hits: u64,
-    /// Durations of the timed operations, in nanoseconds.
-    pub latency_ns: Histogram<u32>,
+    /// Durations of the timed operations.
+    pub latency: Latency,
+}
+
+/// Durations in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    /// Of operations of any kind.
+    pub all_ns: Histogram<u32>,
+    /// Of those that were reads and found their key.
+    pub hits_ns: Histogram<u32>,
 }
 
 /// The machine does not let so many threads start.
@@ -50,9 +59,34 @@ pub struct TooManyThreads {
     source: io::Error,
 }
 
-/// An empty histogram of durations in nanoseconds, to add others to.
-pub fn latencies() -> Histogram<u32> {
-    Histogram::new_with_bounds(1, LONGEST_NS, 2).expect("the bounds are in order")
+impl Default for Latency {
+    fn default() -> Self {
+        let empty = Histogram::new_with_bounds(1, LONGEST_NS, 2).expect("the bounds are in order");
+        Self {
+            all_ns: empty.clone(),
+            hits_ns: empty,
+        }
+    }
+}
+
+impl Latency {
+    /// Adds what another run gave.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, addend) in [
+            (&mut self.all_ns, &other.all_ns),
+            (&mut self.hits_ns, &other.hits_ns),
+        ] {
+            sum.add(addend)
+                .expect("all histograms have the same bounds");
+        }
+    }
+
+    fn record(&mut self, duration_ns: u64, hit: bool) {
+        self.all_ns.saturating_record(duration_ns);
+        if hit {
+            self.hits_ns.saturating_record(duration_ns);
+        }
+    }
 }
 
 /// Fills the cache with what the plan starts from. Some caches evict from a part of theirs that is
@@ -104,8 +138,8 @@ pub fn run<R: KeyKind>(
                 thread::Builder::new()
                     .stack_size(STACK_BYTES)
                     .spawn_scoped(scope, move || {
-                        let latency_ns = latencies();
-                        gate.pass().map(|opened| worker.work(opened, latency_ns))
+                        let latency = Latency::default();
+                        gate.pass().map(|opened| worker.work(opened, latency))
                     });
             match started {
                 Ok(handle) => workers.push(handle),
@@ -132,12 +166,8 @@ pub fn run<R: KeyKind>(
 
 impl Outcome {
     fn sum(tallies: &[Tally]) -> Self {
-        let mut latency_ns = latencies();
-        for tally in tallies {
-            latency_ns
-                .add(&tally.latency_ns)
-                .expect("all histograms have the same bounds");
-        }
+        let mut latency = Latency::default();
+        tallies.iter().for_each(|tally| latency.add(&tally.latency));
         Self {
             ops_per_s: tallies
                 .iter()
@@ -145,7 +175,7 @@ impl Outcome {
                 .sum(),
             reads: tallies.iter().map(|tally| tally.reads).sum(),
             hits: tallies.iter().map(|tally| tally.hits).sum(),
-            latency_ns,
+            latency,
         }
     }
 }
@@ -216,36 +246,41 @@ struct Tally {
     reads: u64,
     hits: u64,
     elapsed: Duration,
-    latency_ns: Histogram<u32>,
+    latency: Latency,
 }
 
 impl<R: KeyKind, C: BenchCache<R::Key, R::Value>> Worker<'_, R, C> {
-    fn work(self, opened: Instant, mut latency_ns: Histogram<u32>) -> Tally {
+    fn work(self, opened: Instant, mut latency: Latency) -> Tally {
         let (cache, plan) = (self.cache, self.plan);
         let (mut reads, mut hits) = (0, 0);
         let mut requests = self.requests();
         let ops = match plan.operations() {
-            Operations::ReadsAndWrites => self.drive(&mut latency_ns, || {
+            Operations::ReadsAndWrites => self.drive(&mut latency, || {
                 let request = requests.next();
                 let key = plan.key(request);
                 if plan.is_write(request) {
                     cache.insert(key.clone(), R::value(request as u64));
-                } else {
-                    reads += 1;
-                    hits += u64::from(cache.hit(key));
+                    return false;
                 }
+                let hit = cache.hit(key);
+                reads += 1;
+                hits += u64::from(hit);
+                hit
             }),
-            Operations::ReadThrough => self.drive(&mut latency_ns, || {
+            Operations::ReadThrough => self.drive(&mut latency, || {
                 let request = requests.next();
                 let key = plan.key(request);
+                let hit = cache.read_through(key, || R::value(request as u64));
                 reads += 1;
-                hits += u64::from(cache.read_through(key, || R::value(request as u64)));
+                hits += u64::from(hit);
+                hit
             }),
             Operations::FreshInserts => {
                 let mut fresh = self.first_fresh_id();
-                self.drive(&mut latency_ns, || {
+                self.drive(&mut latency, || {
                     cache.insert(R::key(fresh), R::value(fresh));
                     fresh += 1;
+                    false
                 })
             }
         };
@@ -254,19 +289,19 @@ impl<R: KeyKind, C: BenchCache<R::Key, R::Value>> Worker<'_, R, C> {
             reads,
             hits,
             elapsed: opened.elapsed(),
-            latency_ns,
+            latency,
         }
     }
 
-    /// Repeats `operation` until the flag is set, and counts.
+    /// Repeats `operation`, which tells whether it was a hit, until the flag is set, and counts.
     #[inline]
-    fn drive(&self, latency_ns: &mut Histogram<u32>, mut operation: impl FnMut()) -> u64 {
+    fn drive(&self, latency: &mut Latency, mut operation: impl FnMut() -> bool) -> u64 {
         let mut ops = 0;
         loop {
             let before = Instant::now();
-            operation();
+            let hit = operation();
             let took_ns = before.elapsed().as_nanos() as u64;
-            latency_ns.saturating_record(took_ns.saturating_sub(self.clock_ns).max(1));
+            latency.record(took_ns.saturating_sub(self.clock_ns).max(1), hit);
             ops += 1;
             for _ in 1..TIMED_STRIDE {
                 // Relaxed: the flag guards no other memory.
@@ -369,7 +404,7 @@ mod tests {
             ] {
                 assert!(outcome.ops_per_s > 0.0, "{workload}");
                 assert!(outcome.hits <= outcome.reads, "{workload}");
-                assert!(!outcome.latency_ns.is_empty(), "{workload}");
+                assert!(!outcome.latency.all_ns.is_empty(), "{workload}");
                 assert!(resident.unwrap() <= 400, "{workload}");
             }
         }

@@ -73,6 +73,8 @@ fn throughput_gives_a_row_for_each_combination() {
             "p50_ns",
             "p99_ns",
             "p999_ns",
+            "hit_p50_ns",
+            "hit_p999_ns",
         ],
     );
     for row in &rows {
@@ -82,8 +84,12 @@ fn throughput_gives_a_row_for_each_combination() {
         assert!(median <= number(row, "ops_per_s_max"));
         assert!(number(row, "p50_ns") <= number(row, "p99_ns"));
         match row["workload"].as_str() {
-            Some("read-only") => assert_eq!(number(row, "hit_ratio"), 1.0),
-            _ => assert!(row["hit_ratio"].is_null()),
+            Some("read-only") => {
+                assert_eq!(number(row, "hit_ratio"), 1.0);
+                assert_eq!(number(row, "hit_p50_ns"), number(row, "p50_ns"));
+                assert_eq!(number(row, "hit_p999_ns"), number(row, "p999_ns"));
+            }
+            _ => assert!(row["hit_ratio"].is_null() && row["hit_p50_ns"].is_null()),
         }
     }
 }

@@ -7,10 +7,9 @@
 
 use super::{JsonArguments, Spread};
 use anyhow::bail;
-use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
-use nuthatch_lab::closed_loop::{self, Outcome, TooManyThreads};
+use nuthatch_lab::closed_loop::{self, Latency, Outcome, TooManyThreads};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
@@ -97,6 +96,9 @@ pub(crate) struct Row {
     p50_ns: u64,
     p99_ns: u64,
     p999_ns: u64,
+    /// Of reads that found their key; `None` where there are none.
+    hit_p50_ns: Option<u64>,
+    hit_p999_ns: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -261,22 +263,12 @@ impl<R: KeyKind> Visitor<R::Key, R::Value> for Run<'_, R> {
 }
 
 /// The rounds of one cache.
+#[derive(Default)]
 struct Tally {
     ops_per_s: Vec<f64>,
     reads: u64,
     hits: u64,
-    latency_ns: Histogram<u32>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            ops_per_s: Vec::new(),
-            reads: 0,
-            hits: 0,
-            latency_ns: closed_loop::latencies(),
-        }
-    }
+    latency: Latency,
 }
 
 impl Tally {
@@ -284,13 +276,13 @@ impl Tally {
         self.ops_per_s.push(outcome.ops_per_s);
         self.reads += outcome.reads;
         self.hits += outcome.hits;
-        self.latency_ns
-            .add(&outcome.latency_ns)
-            .expect("all histograms have the same bounds");
+        self.latency.add(&outcome.latency);
     }
 
     fn row(&self, cache: &CacheSpec, workload: Workload, kind: Kind, threads: u32) -> Row {
         let spread = Spread::of(&self.ops_per_s);
+        let Latency { all_ns, hits_ns } = &self.latency;
+        let of_hits = |quantile| (!hits_ns.is_empty()).then(|| hits_ns.value_at_quantile(quantile));
         Row {
             cache: cache.to_string(),
             workload: workload.name(),
@@ -300,9 +292,11 @@ impl Tally {
             ops_per_s_min: spread.min,
             ops_per_s_max: spread.max,
             hit_ratio: (self.reads > 0).then(|| self.hits as f64 / self.reads as f64),
-            p50_ns: self.latency_ns.value_at_quantile(0.5),
-            p99_ns: self.latency_ns.value_at_quantile(0.99),
-            p999_ns: self.latency_ns.value_at_quantile(0.999),
+            p50_ns: all_ns.value_at_quantile(0.5),
+            p99_ns: all_ns.value_at_quantile(0.99),
+            p999_ns: all_ns.value_at_quantile(0.999),
+            hit_p50_ns: of_hits(0.5),
+            hit_p999_ns: of_hits(0.999),
         }
     }
 }
@@ -310,7 +304,16 @@ impl Tally {
 fn table(rows: &[Row]) -> Table {
     let words = ["cache", "workload", "keys"].map(|name| (name, Align::Left));
     let numbers = [
-        "threads", "M ops/s", "min", "max", "hits", "p50 ns", "p99 ns", "p99.9 ns",
+        "threads",
+        "M ops/s",
+        "min",
+        "max",
+        "hits",
+        "p50 ns",
+        "p99 ns",
+        "p99.9 ns",
+        "hit p50",
+        "hit p99.9",
     ]
     .map(|name| (name, Align::Right));
     let mut table = Table::new(words.into_iter().chain(numbers));
@@ -320,6 +323,7 @@ fn table(rows: &[Row]) -> Table {
         let decimals = (2.0 - millions.log10().floor()).clamp(0.0, 6.0);
         format!("{millions:.*}", decimals as usize)
     };
+    let nanoseconds = |ns: Option<u64>| ns.map_or_else(String::new, |ns| ns.to_string());
     for row in rows {
         table.row([
             row.cache.clone(),
@@ -334,6 +338,8 @@ fn table(rows: &[Row]) -> Table {
             row.p50_ns.to_string(),
             row.p99_ns.to_string(),
             row.p999_ns.to_string(),
+            nanoseconds(row.hit_p50_ns),
+            nanoseconds(row.hit_p999_ns),
         ]);
     }
     table
