@@ -337,6 +337,25 @@ fn what_guards_held_back_is_dropped_once_they_are_gone() {
     }
 }
 
+/// A batch of removed entries becomes free at once, but is not dropped at once: that would be a pause.
+#[test]
+fn a_write_drops_few_entries_and_none_pile_up() {
+    for engine in [Engine::LockFree, Engine::Locked] {
+        let ledger = Arc::new(Ledger::default());
+        let cache = Cache::builder().capacity(10_000).engine(engine).shards(1);
+        let cache: Cache<u64, Token> = cache.build().expect("a valid configuration");
+        let (mut most_dropped, mut most_alive) = (0, 0);
+        for key in 0..50_000 {
+            let before = ledger.dead.load(Ordering::Relaxed);
+            cache.insert(key, ledger.token());
+            most_dropped = most_dropped.max(ledger.dead.load(Ordering::Relaxed) - before);
+            most_alive = most_alive.max(ledger.alive());
+        }
+        assert!((1..=16).contains(&most_dropped), "{most_dropped} at once");
+        assert!(most_alive < 10_000 + 1_000, "{most_alive} alive");
+    }
+}
+
 /// A guard may be the last thing that a thread drops, after the cache's own thread-local state.
 #[test]
 fn a_guard_in_a_thread_local_variable_outlives_its_threads_record() {
