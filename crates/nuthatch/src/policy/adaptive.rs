@@ -143,20 +143,6 @@ impl EvictionPolicy for Adaptive {
         self.queues.evict(entries)
     }
 
-    /// The three steps as one function: they share what each would have to load anew.
-    fn exchange(
-        &mut self,
-        hash: u64,
-        weight: u32,
-        id: EntryId,
-        entries: &Entries<'_>,
-    ) -> Option<EntryId> {
-        self.prepare(hash, weight);
-        let victim = self.evict(entries)?;
-        self.insert(id, entries);
-        Some(victim)
-    }
-
     fn prefetch(&self, hash: u64) {
         self.queues.prefetch(hash);
     }
