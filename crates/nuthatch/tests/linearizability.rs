@@ -313,10 +313,12 @@ fn a_value_replaced_in_time_is_not_missed_by_a_reader_that_was_held_up() {
         let shared: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
         let held_up = Arc::new(AtomicBool::new(false));
         let clock = Clock::from_fn({
-            let (shared, held_up) = (Arc::clone(&shared), Arc::clone(&held_up));
+            // Weak: the cache owns its clock, which must not own the cache.
+            let (shared, held_up) = (Arc::downgrade(&shared), Arc::clone(&held_up));
             move || {
                 if held_up.swap(false, Ordering::Relaxed) {
                     hands.set(Duration::from_secs(9));
+                    let shared = shared.upgrade().expect("the test holds it");
                     let cache = shared.get().expect("it is built");
                     cache.insert_with_ttl(1, 2, Duration::from_secs(10));
                     hands.set(Duration::from_secs(11));
