@@ -182,14 +182,16 @@ fn a_clock_may_stand_still_or_jump_both_ways() {
 fn a_listener_that_panics_or_calls_back_does_no_harm() {
     for engine in ENGINES {
         let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-        let seen = Arc::clone(&own);
+        // Weak: the cache owns its listener, which must not own the cache.
+        let seen = Arc::downgrade(&own);
         let cache = Cache::builder()
             .capacity(4)
             .engine(engine)
             .listener(move |key: &u64, _: &u64, cause| {
                 assert!(!key.is_multiple_of(3), "a test's panic");
                 if cause == RemovalCause::Evicted {
-                    let cache = seen.get().expect("set before the first insertion");
+                    let own = seen.upgrade().expect("the test holds it");
+                    let cache = own.get().expect("set before the first insertion");
                     cache.get(key);
                     cache.invalidate(&(key + 1));
                 }
@@ -408,13 +410,15 @@ fn a_guard_outlives_every_way_to_leave() {
 fn a_listener_may_put_back_what_was_removed() {
     for engine in ENGINES {
         let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-        let seen = Arc::clone(&own);
+        // Weak: the cache owns its listener, which must not own the cache.
+        let seen = Arc::downgrade(&own);
         let cache = Cache::builder()
             .capacity(1)
             .engine(engine)
             .listener(move |key: &u64, value: &u64, cause| {
                 if cause == RemovalCause::Invalidated {
-                    let cache = seen.get().expect("set before the first insertion");
+                    let own = seen.upgrade().expect("the test holds it");
+                    let cache = own.get().expect("set before the first insertion");
                     let insertion = cache.insert(*key, *value);
                     assert_eq!(insertion, Insertion::Created, "there is room by now");
                 }
