@@ -498,7 +498,7 @@ mod thread {
 }
 
 /// The two halves of the barrier between readers and writers.
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, miri))))]
 mod barrier {
     use rustix::thread::{MembarrierCommand, membarrier};
     use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
@@ -550,7 +550,8 @@ mod barrier {
     }
 }
 
-#[cfg(any(not(target_os = "linux"), loom))]
+/// Fences on both sides: also for loom and Miri, which know no `membarrier`.
+#[cfg(any(not(target_os = "linux"), loom, miri))]
 mod barrier {
     use crate::sync::atomic::{Ordering, fence};
 
