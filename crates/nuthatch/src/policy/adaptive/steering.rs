@@ -8,7 +8,8 @@
 //! After each epoch, of half as many requests as a shadow has entries, the hits of the shadows are
 //! compared. To change the rule has a price, since the entries that the old one kept have to be
 //! replaced one miss at a time, and early leads may be chance: so the lead has to be 5 % of the hits
-//! at first, and the less the more was seen. Hits fade by half in 28 times a shadow's size.
+//! at first, and the less the more was seen; and it has to be the larger the more the small queue
+//! grows. Hits fade by half in 28 times a shadow's size.
 
 use super::queues::Rule;
 use super::shadow::Shadow;
