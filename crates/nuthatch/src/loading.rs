@@ -56,9 +56,10 @@ where
         let thread = thread_index();
         on_engine!(self.cache, store => {
             let taken_ns = store.clock.now_ns().saturating_sub(self.begun_ns);
-            store.stats.add(thread, Counter::Loads, 1);
-            store.stats.add(thread, Counter::LoadFailures, u64::from(!self.succeeded));
-            store.stats.add(thread, Counter::LoadTimeNs, taken_ns);
+            let tally = store.stats.tally(thread);
+            tally.count(Counter::Loads);
+            tally.add(Counter::LoadFailures, u64::from(!self.succeeded));
+            tally.add(Counter::LoadTimeNs, taken_ns);
         });
     }
 }
@@ -113,10 +114,10 @@ where
             Lookup::Missing => self.inner.flights.load(
                 hash,
                 key,
-                || self.peek(key),
+                || self.peek_hashed(hash, key),
                 || {
                     let loaded = self.counted(load)?;
-                    Ok(self.admit(key.to_owned(), loaded))
+                    Ok(self.admit(hash, key.to_owned(), loaded))
                 },
             ),
         }
@@ -160,11 +161,11 @@ where
             Lookup::Missing => {
                 let loaded = || async {
                     let loaded = self.counted_async(load).await?;
-                    Ok(self.admit(key.to_owned(), loaded))
+                    Ok(self.admit(hash, key.to_owned(), loaded))
                 };
                 let flights = &self.inner.flights;
                 flights
-                    .load_async(hash, key, || self.peek(key), loaded)
+                    .load_async(hash, key, || self.peek_hashed(hash, key), loaded)
                     .await
             }
         }
@@ -196,6 +197,17 @@ where
             } else {
                 Lookup::Stale(value, written_ns)
             }
+        })
+    }
+
+    /// [`peek`](Cache::peek) for a caller that knows the key's hash.
+    fn peek_hashed<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => {
+            store.read_hashed(hash, key, false, |entry| entry.value.clone())
         })
     }
 
@@ -253,14 +265,14 @@ where
     }
 
     /// Inserts a loaded value, unless someone else has written one meanwhile, which is returned.
-    fn admit(&self, key: K, value: V) -> V {
+    fn admit(&self, hash: u64, key: K, value: V) -> V {
         let loaded = value.clone();
         let inserted = on_engine!(self, store => {
-            store.upsert(key, value, Lifetime::Configured, Expect::Absent)
+            store.upsert_hashed(hash, key, value, Lifetime::Configured, Expect::Absent)
         });
         match inserted {
             Ok(_) => loaded,
-            Err((key, _)) => self.peek(&key).unwrap_or(loaded),
+            Err((key, _)) => self.peek_hashed(hash, &key).unwrap_or(loaded),
         }
     }
 

@@ -215,6 +215,18 @@ where
         expect: Expect,
     ) -> Result<Insertion, (K, V)> {
         let hash = self.hash(&key);
+        self.upsert_hashed(hash, key, value, lifetime, expect)
+    }
+
+    /// [`upsert`](Self::upsert) for a caller that knows the key's hash.
+    pub(crate) fn upsert_hashed(
+        &self,
+        hash: u64,
+        key: K,
+        value: V,
+        lifetime: Lifetime,
+        expect: Expect,
+    ) -> Result<Insertion, (K, V)> {
         let mut entry = Entry { key, value };
         if lifetime != Lifetime::Configured {
             self.expiration.start();
