@@ -1,5 +1,6 @@
 //! The commands, one module each. A command parses its arguments, calls the library and prints.
 
+mod advise;
 mod evict;
 mod hitratio;
 mod input;
@@ -9,10 +10,10 @@ mod throughput;
 mod traces;
 
 use anyhow::Context;
-use nuthatch_lab::output::{JsonFile, show};
+use nuthatch_lab::output::{ResultFile, show};
 use serde::Serialize;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What the laboratory can do.
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Throughput(throughput::Arguments),
     /// Tells what each eviction policy would have missed on a trace
     Simulate(simulate::Arguments),
+    /// Says which policy and which size suit a trace, however long it is, by sampling its keys
+    Advise(advise::Arguments),
     /// What the caches themselves miss on a trace, from one thread and from several
     Hitratio(hitratio::Arguments),
     /// Bytes of memory that an entry costs
@@ -39,6 +42,7 @@ impl Command {
         match self {
             Self::Throughput(arguments) => throughput::run(&arguments),
             Self::Simulate(arguments) => simulate::run(&arguments),
+            Self::Advise(arguments) => advise::run(&arguments),
             Self::Hitratio(arguments) => hitratio::run(&arguments),
             Self::Memory(arguments) => memory::run(&arguments),
             Self::Evict(arguments) => evict::run(&arguments),
@@ -57,17 +61,19 @@ struct JsonArguments {
 impl JsonArguments {
     /// Opens the file, if one was asked for.
     fn open(&self) -> anyhow::Result<Presentation> {
-        let open = |path: &PathBuf| {
-            JsonFile::open(path).with_context(|| format!("cannot write {}", path.display()))
-        };
-        let json = self.json.as_ref().map(open).transpose()?;
+        let json = self.json.as_deref().map(open).transpose()?;
         Ok(Presentation { json })
     }
 }
 
+/// Opens a file for results.
+fn open(path: &Path) -> anyhow::Result<ResultFile> {
+    ResultFile::open(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Where a command gives what it finds.
 struct Presentation {
-    json: Option<JsonFile>,
+    json: Option<ResultFile>,
 }
 
 impl Presentation {
@@ -76,7 +82,7 @@ impl Presentation {
         show(text)?;
         if let Some(json) = &self.json {
             let context = || format!("cannot write {}", json.path().display());
-            json.write(rows).with_context(context)?;
+            json.write_rows(rows).with_context(context)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,21 +1,27 @@
 //! The laboratory of Nuthatch: which cache, for which work, and why.
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod bundled;
 pub mod caches;
 pub mod check;
 pub mod closed_loop;
+pub mod distinct;
 pub mod grid;
 pub mod heap;
 pub mod keys;
+pub mod miniature;
 pub mod output;
+pub mod plot;
 pub mod progress;
 pub mod reference;
 pub mod replay;
+pub mod shards;
 pub mod simulate;
 pub mod sizes;
 pub mod subject;
 mod suggestion;
+pub mod svg;
 pub mod sweep;
 pub mod trace;
 pub mod workloads;

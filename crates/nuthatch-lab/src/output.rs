@@ -98,15 +98,15 @@ pub fn show(text: impl fmt::Display) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A file for rows, opened before they are measured: who asked for it should not wait for them to
-/// hear that it cannot be written. Until then what was in it stays.
+/// A file for results, opened before they are measured: who asked for it should not wait for them
+/// to hear that it cannot be written. Until then what was in it stays.
 #[derive(Debug)]
-pub struct JsonFile {
+pub struct ResultFile {
     path: PathBuf,
     file: File,
 }
 
-impl JsonFile {
+impl ResultFile {
     /// Opens the file, or makes an empty one.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = File::options();
@@ -127,12 +127,8 @@ impl JsonFile {
     }
 
     /// Makes `rows` its content: one JSON array, an object a line.
-    pub fn write<R: Serialize>(&self, rows: &[R]) -> io::Result<()> {
-        // A terminal or a pipe cannot be cut, and holds nothing.
-        if self.file.metadata()?.is_file() {
-            self.file.set_len(0)?;
-        }
-        let mut output = BufWriter::new(&self.file);
+    pub fn write_rows<R: Serialize>(&self, rows: &[R]) -> io::Result<()> {
+        let mut output = self.emptied()?;
         output.write_all(b"[")?;
         for (number, row) in rows.iter().enumerate() {
             output.write_all(if number == 0 { b"\n" } else { b",\n" })?;
@@ -140,6 +136,21 @@ impl JsonFile {
         }
         output.write_all(b"\n]\n")?;
         output.flush()
+    }
+
+    /// Makes `text` its content.
+    pub fn write_text(&self, text: &str) -> io::Result<()> {
+        let mut output = self.emptied()?;
+        output.write_all(text.as_bytes())?;
+        output.flush()
+    }
+
+    fn emptied(&self) -> io::Result<BufWriter<&File>> {
+        // A terminal or a pipe cannot be cut, and holds nothing.
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        Ok(BufWriter::new(&self.file))
     }
 }
 
@@ -173,10 +184,10 @@ w_tiny_lfu          9
         let path = std::env::temp_dir().join(format!("nuthatch-json-{}", std::process::id()));
         let longer = "[]".repeat(100);
         fs::write(&path, &longer).unwrap();
-        let file = JsonFile::open(&path).unwrap();
+        let file = ResultFile::open(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), longer);
         let rows = [("a", 0.5), ("b", 1.0)].map(|(name, ratio)| Row { name, ratio });
-        file.write(&rows).unwrap();
+        file.write_rows(&rows).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let expected = "[\n{\"name\":\"a\",\"ratio\":0.5},\n{\"name\":\"b\",\"ratio\":1.0}\n]\n";

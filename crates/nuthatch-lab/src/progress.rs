@@ -12,3 +12,12 @@ pub fn bar(label: &str, steps: u64) -> ProgressBar {
     bar.tick();
     bar
 }
+
+/// A count on standard error of something that ends nobody knows when.
+pub fn count(label: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {human_pos} {msg} {per_sec}");
+    let style = style.expect("the template is well-formed");
+    let bar = ProgressBar::no_length().with_style(style);
+    bar.set_prefix(label.to_owned());
+    bar
+}

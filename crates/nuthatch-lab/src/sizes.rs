@@ -75,10 +75,15 @@ impl Display for CacheSize {
 impl CacheSize {
     /// The capacity in entries or bytes, rounded down; 0 if the trace is too small for it.
     pub fn of(self, trace: &Trace, bound: Bound) -> u64 {
+        self.of_whole(whole(trace, bound))
+    }
+
+    /// The same where `whole` entries or bytes hold the trace.
+    pub fn of_whole(self, whole: u64) -> u64 {
         match self {
             Self::Absolute(size) => size,
             Self::Relative(parts) => {
-                let product = u128::from(parts) * u128::from(whole(trace, bound));
+                let product = u128::from(parts) * u128::from(whole);
                 (product / u128::from(WHOLE)) as u64
             }
         }

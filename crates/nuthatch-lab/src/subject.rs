@@ -11,7 +11,7 @@ use crate::reference::{
 };
 use crate::simulate::{Bound, Outcome, Simulator, Tally, key_hash};
 use crate::suggestion::unknown;
-use crate::trace::Trace;
+use crate::trace::{Request, Trace};
 use nuthatch::Policy;
 use nuthatch::policy::PolicyError;
 use std::fmt::{self, Display};
@@ -191,6 +191,18 @@ impl Subject {
     /// As [`replay`](Self::replay), which is what it does with seed 0; with another one, the product
     /// hashes keys another way and draws other lots.
     pub fn replay_seeded(&self, trace: &Trace, bound: Bound, capacity: u64, seed: u64) -> Tally {
+        self.replay_observed(trace, bound, capacity, seed, &mut |_, _| {})
+    }
+
+    /// As [`replay_seeded`](Self::replay_seeded), and shows each request with what it did.
+    pub fn replay_observed(
+        &self,
+        trace: &Trace,
+        bound: Bound,
+        capacity: u64,
+        seed: u64,
+        observe: &mut dyn FnMut(&Request, Outcome),
+    ) -> Tally {
         match self {
             Self::Product(policy) => {
                 let mut simulator = product(policy, trace, bound, capacity, seed);
@@ -200,25 +212,29 @@ impl Subject {
                     simulator = simulator.with_hashes(hashes.collect::<Vec<_>>());
                 }
                 for request in trace.requests() {
-                    simulator.request(request.key, request.size);
+                    let outcome = simulator.request(request.key, request.size);
+                    observe(request, outcome);
                 }
                 simulator.tally()
             }
             Self::Reference(policy) => {
                 let policy = counterpart(policy, capacity, SEED).expect("parsing made sure of it");
                 let mut cache = ReferenceCache::new(policy, capacity);
-                replay_accesses(trace, bound, |access| cache.request(access, &mut |_| {}))
+                let answer = |access: &Access| cache.request(access, &mut |_| {});
+                replay_accesses(trace, bound, answer, observe)
             }
             Self::Unshipped(unshipped) => {
                 let mut cache = ReferenceCache::new(unshipped.build(bound, capacity), capacity);
-                replay_accesses(trace, bound, |access| cache.request(access, &mut |_| {}))
+                let answer = |access: &Access| cache.request(access, &mut |_| {});
+                replay_accesses(trace, bound, answer, observe)
             }
             Self::Foreign(foreign) => {
                 let mut cache = foreign.build(bound, capacity);
-                replay_accesses(trace, bound, |access| {
+                let answer = |access: &Access| {
                     let hit = cache.request(access);
                     if hit { Outcome::Hit } else { Outcome::Miss }
-                })
+                };
+                replay_accesses(trace, bound, answer, observe)
             }
         }
     }
@@ -285,7 +301,8 @@ fn product(policy: &Policy, trace: &Trace, bound: Bound, capacity: u64, seed: u6
 fn replay_accesses(
     trace: &Trace,
     bound: Bound,
-    mut request: impl FnMut(&Access) -> Outcome,
+    mut answer: impl FnMut(&Access) -> Outcome,
+    observe: &mut dyn FnMut(&Request, Outcome),
 ) -> Tally {
     let mut tally = Tally::default();
     for ((time, asked), &next_use) in (0..).zip(trace.requests()).zip(trace.next_uses()) {
@@ -295,7 +312,9 @@ fn replay_accesses(
             time,
             next_use,
         };
-        tally.count(asked.size, request(&access));
+        let outcome = answer(&access);
+        tally.count(asked.size, outcome);
+        observe(asked, outcome);
     }
     tally
 }

@@ -2,8 +2,10 @@
 //!
 //! A trace is read whole, whatever it was written in, and its keys are renumbered 0, 1, 2, ... in
 //! order of first appearance. So keys are *dense*: a trace of `n` unique keys uses exactly `0..n`,
-//! and whoever replays one may index arrays by key. The formats' readers are pure functions from
-//! bytes to requests; [`Source`] finds out which one a text on the command line asks for.
+//! and whoever replays one may index arrays by key. Or it is streamed, for who samples it, and then
+//! nothing of it is kept and keys are hashes. The formats' readers are the same for both: functions
+//! from bytes to requests, which a [`Sink`] takes. [`Source`] finds out which one a text on the
+//! command line asks for.
 
 mod block_text;
 mod csv;
@@ -19,11 +21,12 @@ pub use synthetic::Synthetic;
 pub(crate) use synthetic::Zipf;
 
 use crate::reference::NEVER;
-use std::borrow::Borrow;
+use crate::simulate::key_hash;
+use foldhash::quality::FixedState;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::fs::File;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -35,6 +38,8 @@ const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// The made-up clock of traces that have none: so many requests a second.
 const REQUESTS_PER_S: u64 = 1_000;
+/// The seed of the hashes that stand for text keys in [`Source::stream`].
+const TEXT_SEED: u64 = 0x7EC7;
 
 /// One request of a trace: a read-through `get` that loads and inserts on a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +106,7 @@ pub enum TraceError {
 impl TraceError {
     /// What a failed read means: decompressors report damage as errors of the kind `Other`, and an
     /// early end of their input as that of `UnexpectedEof`.
-    fn reading(source: io::Error, requests: usize) -> Self {
-        let requests = requests as u64;
+    fn reading(source: io::Error, requests: u64) -> Self {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => Self::Truncated { requests },
             io::ErrorKind::Other => Self::Damaged { requests, source },
@@ -258,7 +262,20 @@ impl Format {
         columns: Option<&Columns>,
     ) -> Result<Vec<Request>, TraceError> {
         if self == Self::Ctr {
+            // Its keys are numbered already.
             return read_ctr(input);
+        }
+        whole(|feed| self.feed(input, columns, feed))
+    }
+
+    fn feed(
+        self,
+        input: impl Read,
+        columns: Option<&Columns>,
+        feed: &mut Feed<'_>,
+    ) -> Result<(), TraceError> {
+        if self == Self::Ctr {
+            return ctr::feed(input, feed);
         }
         let mut input = BufReader::new(input);
         if input.fill_buf()?.starts_with(&GZIP_MAGIC) {
@@ -268,22 +285,24 @@ impl Format {
             });
         }
         if input.fill_buf()?.starts_with(&ZSTD_MAGIC) {
-            return self.read_plain(BufReader::new(zstd::Decoder::with_buffer(input)?), columns);
+            let plain = BufReader::new(zstd::Decoder::with_buffer(input)?);
+            return self.feed_plain(plain, columns, feed);
         }
-        self.read_plain(input, columns)
+        self.feed_plain(input, columns, feed)
     }
 
-    fn read_plain(
+    fn feed_plain(
         self,
         input: impl BufRead,
         columns: Option<&Columns>,
-    ) -> Result<Vec<Request>, TraceError> {
+        feed: &mut Feed<'_>,
+    ) -> Result<(), TraceError> {
         match self {
-            Self::Ctr => read_ctr(input),
-            Self::OracleGeneral => read_oracle_general(input),
-            Self::Csv => read_csv(input, columns),
-            Self::Arc => read_arc(input),
-            Self::Lirs => read_lirs(input),
+            Self::Ctr => ctr::feed(input, feed),
+            Self::OracleGeneral => oracle_general::feed(input, feed),
+            Self::Csv => csv::feed(input, columns, feed),
+            Self::Arc => block_text::feed_arc(input, feed),
+            Self::Lirs => block_text::feed_lirs(input, feed),
         }
     }
 }
@@ -401,6 +420,27 @@ impl Source {
         Ok(Trace::new(self.name(), requests))
     }
 
+    /// Hands the requests to `take` one by one, and never holds the trace: for those that would not
+    /// fit the memory. Keys are not numbered, which would take memory for each: `key` is a hash of
+    /// what the trace calls the key, the same each time, so keys are the same where it is. As with
+    /// [`load`](Self::load), a trace without any request is an error.
+    pub fn stream(
+        &self,
+        columns: Option<&Columns>,
+        mut take: impl FnMut(Request),
+    ) -> Result<(), TraceError> {
+        let mut stream = Stream { take: &mut take };
+        let mut feed = Feed::new(&mut stream);
+        match self {
+            Self::File { format, path } => format.feed(File::open(path)?, columns, &mut feed)?,
+            Self::Synthetic(synthetic) => synthetic.feed(&mut feed),
+        }
+        if feed.requests == 0 {
+            return Err(TraceError::Empty);
+        }
+        Ok(())
+    }
+
     /// How traces are named, in words for people.
     pub fn naming() -> String {
         let endings = Format::ALL.map(|format| {
@@ -428,51 +468,108 @@ fn file_name(path: &Path) -> String {
     Format::of(&file).0.to_owned()
 }
 
-/// Collects requests as a reader finds them: numbers the keys, and makes up a clock if the format
-/// has none.
-#[derive(Debug)]
-struct Collector<K> {
-    numbers: HashMap<K, u64>,
-    requests: Vec<Request>,
-    start_s: Option<u64>,
+/// Takes what a reader finds: says what a key is called from here on, and then gets the request.
+trait Sink {
+    /// The name of a key that the trace gives as a number.
+    fn number(&mut self, key: u64) -> u64;
+
+    /// The name of a key that the trace gives as text.
+    fn text(&mut self, key: &[u8]) -> u64;
+
+    /// A request, its key by the name just given.
+    fn take(&mut self, request: Request);
 }
 
-impl<K: Hash + Eq> Collector<K> {
-    fn new() -> Self {
-        Self {
-            numbers: HashMap::new(),
-            requests: Vec::new(),
-            start_s: None,
-        }
+/// Keeps everything, and numbers the keys in order of first appearance.
+#[derive(Default)]
+struct Whole {
+    numbers: HashMap<u64, u64>,
+    texts: HashMap<Vec<u8>, u64>,
+    requests: Vec<Request>,
+}
+
+impl Sink for Whole {
+    fn number(&mut self, key: u64) -> u64 {
+        let next = self.numbers.len() as u64;
+        *self.numbers.entry(key).or_insert(next)
     }
 
-    fn number<Q>(&mut self, key: &Q) -> u64
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        if let Some(&number) = self.numbers.get(key) {
+    fn text(&mut self, key: &[u8]) -> u64 {
+        if let Some(&number) = self.texts.get(key) {
             return number;
         }
-        let number = self.numbers.len() as u64;
-        self.numbers.insert(key.to_owned(), number);
+        let number = self.texts.len() as u64;
+        self.texts.insert(key.to_owned(), number);
         number
     }
 
+    fn take(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+}
+
+/// Keeps nothing, and calls keys by their hashes.
+struct Stream<'a> {
+    take: &'a mut dyn FnMut(Request),
+}
+
+impl Sink for Stream<'_> {
+    fn number(&mut self, key: u64) -> u64 {
+        // A policy that replays the requests must not see the hash that chose them, and does not:
+        // it hashes other numbers.
+        key_hash(key)
+    }
+
+    fn text(&mut self, key: &[u8]) -> u64 {
+        let mut hasher = FixedState::with_seed(TEXT_SEED).build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    fn take(&mut self, request: Request) {
+        (self.take)(request);
+    }
+}
+
+/// Between a reader and a sink: counts the requests and keeps the clock, which it makes up if the
+/// format has none.
+struct Feed<'a> {
+    sink: &'a mut dyn Sink,
+    requests: u64,
+    start_s: Option<u64>,
+    time_s: u32,
+}
+
+impl<'a> Feed<'a> {
+    fn new(sink: &'a mut dyn Sink) -> Self {
+        Self {
+            sink,
+            requests: 0,
+            start_s: None,
+            time_s: 0,
+        }
+    }
+
+    /// The time of the next request of a trace without a clock.
+    fn made_up_s(&self) -> u32 {
+        (self.requests / REQUESTS_PER_S) as u32
+    }
+
     /// A request of a trace that has keys only.
-    fn key<Q>(&mut self, key: &Q)
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let key = self.number(key);
-        let time_s = (self.requests.len() as u64 / REQUESTS_PER_S) as u32;
-        self.requests.push(Request {
-            key,
-            time_s,
+    fn key(&mut self, key: u64) {
+        let request = Request {
+            key: self.sink.number(key),
+            time_s: self.made_up_s(),
             size: 1,
             ttl_s: 0,
-        });
+        };
+        self.take(request);
+    }
+
+    fn take(&mut self, request: Request) {
+        self.requests += 1;
+        self.time_s = request.time_s;
+        self.sink.take(request);
     }
 
     /// Seconds since the first request for one at `time_s`, which is nothing if time runs
@@ -480,9 +577,17 @@ impl<K: Hash + Eq> Collector<K> {
     fn since_start(&mut self, time_s: u64) -> Option<u32> {
         let start = *self.start_s.get_or_insert(time_s);
         let time_s = u32::try_from(time_s.checked_sub(start)?).ok()?;
-        let before = self.requests.last().map_or(0, |request| request.time_s);
-        (time_s >= before).then_some(time_s)
+        (time_s >= self.time_s).then_some(time_s)
     }
+}
+
+/// Reads a whole trace with one of the formats' readers.
+fn whole(
+    read: impl FnOnce(&mut Feed<'_>) -> Result<(), TraceError>,
+) -> Result<Vec<Request>, TraceError> {
+    let mut whole = Whole::default();
+    read(&mut Feed::new(&mut whole))?;
+    Ok(whole.requests)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
 }
 
 /// As many threads as the machine runs at a time.
-fn default_threads() -> NonZeroUsize {
+pub(super) fn default_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -70,7 +70,7 @@ fn seeds(text: &str) -> Result<NonZeroU32, &'static str> {
     }
 }
 
-fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
     match text.parse() {
         Ok(threads) if threads <= MOST_THREADS => Ok(threads),
         _ => Err("it is a whole number from 1 to 1000"),
@@ -78,7 +78,7 @@ fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum By {
+pub(super) enum By {
     /// Every object counts 1
     Entries,
     /// Every object counts its size

@@ -4,7 +4,7 @@
 //! and how many blocks from there on. Each block is a request. *LIRS* (`.trc`): one block a line;
 //! lines that begin with `*` mark phases and say nothing about blocks. Both skip blank lines.
 
-use super::{Collector, Request, TraceError};
+use super::{Feed, Request, TraceError, whole};
 use std::io::BufRead;
 
 /// More blocks than any line of the published traces asks for; a line that asks for more is
@@ -13,7 +13,11 @@ const MAX_BLOCKS: u64 = 1 << 14;
 
 /// Reads a whole trace in the text format of the ARC paper's traces.
 pub fn read_arc(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
-    read_lines(input, |words, collector| {
+    whole(|feed| feed_arc(input, feed))
+}
+
+pub(super) fn feed_arc(input: impl BufRead, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+    feed_lines(input, feed, |words, feed| {
         let [first, blocks, rest @ ..] = words else {
             return Err("a line holds four numbers");
         };
@@ -28,17 +32,21 @@ pub fn read_arc(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
         let end = first
             .checked_add(blocks)
             .ok_or("a block's number is too large")?;
-        (first..end).for_each(|block| collector.key(&block));
+        (first..end).for_each(|block| feed.key(block));
         Ok(())
     })
 }
 
 /// Reads a whole trace in the text format of the LIRS paper's traces.
 pub fn read_lirs(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
-    read_lines(input, |words, collector| match words {
+    whole(|feed| feed_lirs(input, feed))
+}
+
+pub(super) fn feed_lirs(input: impl BufRead, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+    feed_lines(input, feed, |words, feed| match words {
         [mark, ..] if mark.starts_with('*') => Ok(()),
         [block] => {
-            collector.key(&number(block)?);
+            feed.key(number(block)?);
             Ok(())
         }
         _ => Err("a line holds one number"),
@@ -50,21 +58,21 @@ fn number(word: &str) -> Result<u64, &'static str> {
 }
 
 /// Hands the words of each line that has any to `take`.
-fn read_lines(
+fn feed_lines(
     input: impl BufRead,
-    mut take: impl FnMut(&[&str], &mut Collector<u64>) -> Result<(), &'static str>,
-) -> Result<Vec<Request>, TraceError> {
-    let mut collector = Collector::new();
+    feed: &mut Feed<'_>,
+    mut take: impl FnMut(&[&str], &mut Feed<'_>) -> Result<(), &'static str>,
+) -> Result<(), TraceError> {
     for (line, bytes) in (1..).zip(input.split(b'\n')) {
-        let bytes = bytes.map_err(|error| TraceError::reading(error, collector.requests.len()))?;
+        let bytes = bytes.map_err(|error| TraceError::reading(error, feed.requests))?;
         let wrong = |reason| TraceError::Line { line, reason };
         let text = str::from_utf8(&bytes).map_err(|_| wrong("it is not UTF-8 text"))?;
         let words: Vec<_> = text.split_whitespace().collect();
         if !words.is_empty() {
-            take(&words, &mut collector).map_err(wrong)?;
+            take(&words, feed).map_err(wrong)?;
         }
     }
-    Ok(collector.requests)
+    Ok(())
 }
 
 #[cfg(test)]

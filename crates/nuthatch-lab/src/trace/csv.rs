@@ -5,7 +5,7 @@
 //! the TTL. Keys are any text in UTF-8. Times are seconds of any epoch, and may have a fraction, which is
 //! cut off; a size of 0 is read as 1. A line without fields is skipped.
 
-use super::{Collector, Request, TraceError};
+use super::{Feed, Request, TraceError, whole};
 use csv::{ByteRecord, ReaderBuilder};
 use std::io::Read;
 use std::str::FromStr;
@@ -93,17 +93,24 @@ impl Columns {
 /// Reads a whole trace. `columns` overrides what the first line and the number of columns say;
 /// the first line is skipped all the same if it names a column `key`.
 pub fn read_csv(input: impl Read, columns: Option<&Columns>) -> Result<Vec<Request>, TraceError> {
+    whole(|to| feed(input, columns, to))
+}
+
+pub(super) fn feed(
+    input: impl Read,
+    columns: Option<&Columns>,
+    feed: &mut Feed<'_>,
+) -> Result<(), TraceError> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(input);
-    let mut collector = Collector::new();
     let mut columns = columns.cloned();
     let mut record = ByteRecord::new();
     let mut first = true;
     while reader
         .read_byte_record(&mut record)
-        .map_err(|error| failure(error, &collector))?
+        .map_err(|error| failure(error, feed.requests))?
     {
         let line = record.position().map_or(0, csv::Position::line);
         let wrong = |reason| TraceError::Line { line, reason };
@@ -122,16 +129,16 @@ pub fn read_csv(input: impl Read, columns: Option<&Columns>) -> Result<Vec<Reque
         let Columns(columns) = columns
             .as_ref()
             .ok_or_else(|| wrong("it does not tell which column is the key: name the columns"))?;
-        let request = parse(&record, columns, &mut collector).map_err(wrong)?;
-        collector.requests.push(request);
+        let request = parse(&record, columns, feed).map_err(wrong)?;
+        feed.take(request);
     }
-    Ok(collector.requests)
+    Ok(())
 }
 
-fn failure(error: csv::Error, collector: &Collector<Vec<u8>>) -> TraceError {
+fn failure(error: csv::Error, requests: u64) -> TraceError {
     let line = error.position().map_or(0, csv::Position::line);
     match error.into_kind() {
-        csv::ErrorKind::Io(error) => TraceError::reading(error, collector.requests.len()),
+        csv::ErrorKind::Io(error) => TraceError::reading(error, requests),
         _ => TraceError::Line {
             line,
             reason: "it is not comma-separated values",
@@ -142,7 +149,7 @@ fn failure(error: csv::Error, collector: &Collector<Vec<u8>>) -> TraceError {
 fn parse(
     record: &ByteRecord,
     columns: &[Column],
-    collector: &mut Collector<Vec<u8>>,
+    feed: &mut Feed<'_>,
 ) -> Result<Request, &'static str> {
     if record.len() != columns.len() {
         return Err("it has more or fewer columns than expected");
@@ -150,19 +157,18 @@ fn parse(
     if record.iter().any(|field| str::from_utf8(field).is_err()) {
         return Err("it is not UTF-8 text");
     }
-    let made_up_s = (collector.requests.len() as u64 / super::REQUESTS_PER_S) as u32;
     let mut request = Request {
         key: 0,
-        time_s: made_up_s,
+        time_s: feed.made_up_s(),
         size: 1,
         ttl_s: 0,
     };
     for (column, field) in columns.iter().zip(record) {
         match column {
-            Column::Key => request.key = collector.number(field),
+            Column::Key => request.key = feed.sink.text(field),
             Column::Time => {
                 let time_s = whole_seconds(field).ok_or("its time is not a number of seconds")?;
-                let since = collector.since_start(time_s);
+                let since = feed.since_start(time_s);
                 request.time_s = since.ok_or("its time is before that of the line before it")?;
             }
             Column::Size => {

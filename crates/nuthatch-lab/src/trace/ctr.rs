@@ -13,7 +13,7 @@
 //! Zstd's checksum is verified once, at the end of the frame: records come out of [`CtrReader`]
 //! before it has been, and only the end of the iteration without an error vouches for them.
 
-use super::{Request, TraceError, ZSTD_MAGIC};
+use super::{Feed, Request, TraceError, ZSTD_MAGIC};
 use std::io::{self, BufReader, Read, Write};
 
 /// Bytes of one record.
@@ -48,7 +48,8 @@ impl Request {
 /// Iterates over the requests of a `.ctr.zst` trace, decompressing as it goes. After an error it
 /// ends.
 pub struct CtrReader<R: Read> {
-    decoder: zstd::Decoder<'static, BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>>,
+    /// Buffered, as a call of the decoder costs more than a record.
+    decoder: BufReader<zstd::Decoder<'static, BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>>>,
     requests: u64,
     keys: u64,
     time_s: u32,
@@ -77,7 +78,7 @@ impl<R: Read> CtrReader<R> {
         }
         let input = BufReader::new(io::Cursor::new(header).chain(input));
         Ok(Self {
-            decoder: zstd::Decoder::with_buffer(input)?.single_frame(),
+            decoder: BufReader::new(zstd::Decoder::with_buffer(input)?.single_frame()),
             requests: 0,
             keys: 0,
             time_s: 0,
@@ -100,7 +101,7 @@ impl<R: Read> CtrReader<R> {
                 }
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(TraceError::reading(error, requests as usize)),
+                Err(error) => return Err(TraceError::reading(error, requests)),
             }
         }
         self.check(Request::from_record(&record)).map(Some)
@@ -132,7 +133,7 @@ impl<R: Read> CtrReader<R> {
 
     fn check_end(&mut self) -> Result<(), TraceError> {
         let mut rest = [0];
-        match self.decoder.get_mut().read(&mut rest)? {
+        match self.decoder.get_mut().get_mut().read(&mut rest)? {
             0 => Ok(()),
             _ => Err(TraceError::Malformed {
                 index: self.requests,
@@ -166,6 +167,15 @@ impl<R: Read> Iterator for CtrReader<R> {
 /// Reads a whole `.ctr.zst` trace.
 pub fn read_ctr(input: impl Read) -> Result<Vec<Request>, TraceError> {
     CtrReader::new(input)?.collect()
+}
+
+pub(super) fn feed(input: impl Read, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+    for request in CtrReader::new(input)? {
+        let request = request?;
+        let key = feed.sink.number(request.key);
+        feed.take(Request { key, ..request });
+    }
+    Ok(())
 }
 
 /// Writes requests, whose keys must be dense and whose times must not decrease, as a `.ctr.zst`

@@ -10,22 +10,25 @@
 //! The next request's position is only used to notice files of another format, in which it would
 //! lie in the past.
 
-use super::{Collector, Request, TraceError};
+use super::{Feed, Request, TraceError, whole};
 use std::io::{self, Read};
 
 const RECORD_BYTES: usize = 24;
 
 /// Reads a whole trace, not compressed.
-pub fn read_oracle_general(mut input: impl Read) -> Result<Vec<Request>, TraceError> {
-    let mut collector = Collector::<u64>::new();
+pub fn read_oracle_general(input: impl Read) -> Result<Vec<Request>, TraceError> {
+    whole(|to| feed(input, to))
+}
+
+pub(super) fn feed(mut input: impl Read, feed: &mut Feed<'_>) -> Result<(), TraceError> {
     let mut record = [0; RECORD_BYTES];
     while read_record(&mut input, &mut record)
-        .map_err(|error| TraceError::reading(error, collector.requests.len()))?
+        .map_err(|error| TraceError::reading(error, feed.requests))?
     {
-        let request = parse(&record, &mut collector)?;
-        collector.requests.push(request);
+        let request = parse(&record, feed)?;
+        feed.take(request);
     }
-    Ok(collector.requests)
+    Ok(())
 }
 
 /// Fills `record`; whether there was one more.
@@ -43,28 +46,25 @@ fn read_record(input: &mut impl Read, record: &mut [u8; RECORD_BYTES]) -> io::Re
     Ok(true)
 }
 
-fn parse(
-    record: &[u8; RECORD_BYTES],
-    collector: &mut Collector<u64>,
-) -> Result<Request, TraceError> {
+fn parse(record: &[u8; RECORD_BYTES], feed: &mut Feed<'_>) -> Result<Request, TraceError> {
     let u32_at = |at: usize| u32::from_le_bytes(*record[at..].first_chunk().expect("in bounds"));
     let object = u64::from_le_bytes(*record[4..].first_chunk().expect("in bounds"));
     let next = i64::from_le_bytes(*record[16..].first_chunk().expect("in bounds"));
-    let index = collector.requests.len() as u64;
+    let index = feed.requests;
     if u64::try_from(next).is_ok_and(|next| next <= index) {
         return Err(TraceError::Malformed {
             index,
             reason: "its object's next request lies in the past",
         });
     }
-    let time_s = collector
+    let time_s = feed
         .since_start(u64::from(u32_at(0)))
         .ok_or(TraceError::Malformed {
             index,
             reason: "its time is before that of the request before it",
         })?;
     Ok(Request {
-        key: collector.number(&object),
+        key: feed.sink.number(object),
         time_s,
         size: u32_at(12).max(1),
         ttl_s: 0,

@@ -6,7 +6,7 @@
 //! table of ten times as many keys, beside such a Zipf load: a report that runs while a shop is
 //! open. `loop:KEYS:REQUESTS` walks through `KEYS` keys in order, again and again.
 
-use super::{Collector, Request, SourceError};
+use super::{Feed, Request, SourceError, Whole};
 use crate::simulate::key_hash;
 use std::fmt::{self, Display};
 
@@ -102,7 +102,12 @@ impl Synthetic {
 
     /// The requests.
     pub fn requests(&self) -> Vec<Request> {
-        let mut collector = Collector::new();
+        let mut whole = Whole::default();
+        self.feed(&mut Feed::new(&mut whole));
+        whole.requests
+    }
+
+    pub(super) fn feed(&self, feed: &mut Feed<'_>) {
         match *self {
             Self::Zipf {
                 alpha,
@@ -110,7 +115,7 @@ impl Synthetic {
                 requests,
             } => {
                 let zipf = Zipf::new(alpha, keys);
-                (0..requests).for_each(|index| collector.key(&zipf.rank(key_hash(index))));
+                (0..requests).for_each(|index| feed.key(zipf.rank(key_hash(index))));
             }
             Self::Scan {
                 alpha,
@@ -121,14 +126,13 @@ impl Synthetic {
                 for index in 0..requests {
                     let scanned = keys + (index / 2) % (keys * SCANNED_PER_KEY);
                     let ranked = zipf.rank(key_hash(index));
-                    collector.key(&if index % 2 == 0 { ranked } else { scanned });
+                    feed.key(if index % 2 == 0 { ranked } else { scanned });
                 }
             }
             Self::Loop { keys, requests } => {
-                (0..requests).for_each(|index| collector.key(&(index % keys)));
+                (0..requests).for_each(|index| feed.key(index % keys));
             }
         }
-        collector.requests
     }
 }
 

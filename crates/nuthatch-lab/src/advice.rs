@@ -1,0 +1,358 @@
+//! Which policy and which size a trace asks for, found out from a sample of its keys.
+//!
+//! *Miniature simulation* (Waldspurger, Saemundsson, Ahmad, Park: "Cache Modeling and Optimization
+//! using Miniature Simulations", USENIX ATC 2017): a cache that is as much smaller as the sample has
+//! fewer keys misses about the same share of the sample's requests.
+//!
+//! *Correction.* The sample has the hot keys that its hashes happened to choose, and so too many or
+//! too few requests. SHARDS-adj takes requests that it lacks for hits. Here, how many misses come
+//! with a key and how many with a request is a regression over the sampled keys (a generalized
+//! regression estimator, Särndal et al., 1992): where popular keys hit, it says what SHARDS-adj
+//! says; in a loop, where each request misses, it says that, too. The trace's keys and requests,
+//! which are known, then give its misses.
+//!
+//! *Error.* The sample's parts, which share no key, are estimated likewise. Their spread tells that
+//! of the whole, and how far their mean is from the whole's estimate tells what smallness does to
+//! it. Where every key is sampled nothing is estimated, and there is no error.
+
+use crate::grid::is_clairvoyant;
+use crate::miniature::{Drawn, Miniature, PARTS, Population};
+use crate::shards::{Sample, Totals};
+use crate::simulate::{Bound, Outcome};
+use crate::sizes::CacheSize;
+use crate::subject::Subject;
+use crate::sweep::sweep;
+use serde::Serialize;
+use std::iter;
+use std::num::NonZeroUsize;
+
+/// Keys to simulate first, or up to twice as many, and how often their number is doubled where that
+/// is not enough.
+const FIRST_KEYS: f64 = 4096.0;
+const STEP_DOUBLINGS: i32 = 2;
+/// The error that is small enough, in points.
+const AIM_POINTS: f64 = 1.0;
+/// Entries of the smallest cache that is simulated on fewer keys than there are.
+const FEWEST_ENTRIES: f64 = 64.0;
+/// Student's t for 95 % and three degrees of freedom, over the square root of the four parts.
+const ERRORS_PER_SPREAD: f64 = 3.182 / 2.0;
+/// Nobody notices less than this, in points of the mean miss ratio.
+const NEGLIGIBLE_POINTS: f64 = 0.2;
+/// A doubling of the cache pays if it saves this share of the remaining misses, and so many points.
+const PAYING_SHARE: f64 = 0.1;
+const PAYING_POINTS: f64 = 1.0;
+/// The policy that is recommended unless another one is better beyond doubt.
+const DEFAULT: &str = "default";
+
+/// What to find out.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The policies to choose from.
+    pub subjects: Vec<Subject>,
+    /// The sizes to choose from.
+    pub sizes: Vec<CacheSize>,
+    /// What caches are bounded by.
+    pub bound: Bound,
+    /// How many simulations run at a time.
+    pub threads: NonZeroUsize,
+}
+
+/// One policy at one size.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The trace's name.
+    pub trace: String,
+    /// The policy's.
+    pub policy: String,
+    /// The capacity in entries or bytes.
+    pub size: u64,
+    /// The same as a percentage of the trace's unique keys or their bytes.
+    pub size_pct: f64,
+    /// Misses per request.
+    pub miss_ratio: f64,
+    /// Missed bytes per requested byte.
+    pub byte_miss_ratio: f64,
+    /// How far `miss_ratio` may be off, in percentage points; 0 where all keys were simulated.
+    pub error_points: f64,
+    /// Keys that were simulated.
+    pub sampled_keys: u64,
+    /// The share of the trace's keys that they are.
+    pub sample_rate: f64,
+}
+
+/// What to take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recommendation {
+    /// The policy.
+    pub policy: String,
+    /// Its mean miss ratio over the sizes.
+    pub mean: f64,
+    /// The policy with the least mean, and how many points it is ahead, if it is another one.
+    pub ahead: Option<(String, f64)>,
+    /// How far that lead may be off, in points.
+    pub lead_error_points: f64,
+    /// The smallest size from which on no doubling pays, or the largest if the last one does.
+    pub at: Point,
+    /// What twice that size would save, in points, if that was simulated.
+    pub doubling_saves_points: Option<f64>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advice {
+    /// Size by size in ascending order, and in the question's order of policies within a size.
+    pub points: Vec<Point>,
+    /// Sizes that were asked for and are less than one entry of the sample.
+    pub too_small: Vec<CacheSize>,
+    /// What to take; nothing if no size was left or no policy is a candidate.
+    pub recommendation: Option<Recommendation>,
+}
+
+/// What one cell gives: miss ratio and byte miss ratio.
+#[derive(Clone, Copy, Debug)]
+struct Ratios {
+    objects: f64,
+    bytes: f64,
+}
+
+impl Miniature {
+    /// The capacity of a cache that is as much smaller as this is; 0 if nothing is left.
+    fn capacity(&self, size: u64) -> u64 {
+        (size as f64 * self.share).round() as u64
+    }
+
+    fn simulate(&self, subject: &Subject, bound: Bound, size: u64, totals: &Totals) -> Ratios {
+        let mut misses = vec![0.0; self.requests.len()];
+        let mut missed_bytes = misses.clone();
+        let capacity = self.capacity(size).max(1);
+        subject.replay_observed(&self.trace, bound, capacity, 0, &mut |request, outcome| {
+            if outcome != Outcome::Hit {
+                misses[request.key as usize] += 1.0;
+                missed_bytes[request.key as usize] += f64::from(request.size);
+            }
+        });
+        Ratios {
+            objects: estimate(&misses, &self.requests, totals.keys, totals.requests as f64),
+            bytes: estimate(&missed_bytes, &self.bytes, totals.keys, totals.bytes as f64),
+        }
+    }
+}
+
+/// The share of `total` that is missed, if of the sampled keys each was asked for `asked` and missed
+/// `missed`, and `keys` keys were asked for `total` in all.
+fn estimate(missed: &[f64], asked: &[f64], keys: f64, total: f64) -> f64 {
+    let n = missed.len() as f64;
+    let sum = |values: &[f64]| values.iter().sum::<f64>();
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (sum_asked, sum_missed) = (sum(asked), sum(missed));
+    let spread = n * product(asked, asked) - sum_asked * sum_asked;
+    if spread <= 0.0 {
+        // All keys are equally popular, so requests tell no more than keys do.
+        return (sum_missed / sum_asked).clamp(0.0, 1.0);
+    }
+    let by_request = (n * product(asked, missed) - sum_asked * sum_missed) / spread;
+    let by_key = (sum_missed - by_request * sum_asked) / n;
+    ((by_key * keys + by_request * total) / total).clamp(0.0, 1.0)
+}
+
+impl Question {
+    /// Answers from a sample, which must not be empty.
+    pub fn answer(&self, name: &str, sample: &Sample) -> Advice {
+        let population = Population::new(name, sample);
+        let whole = match self.bound {
+            Bound::Entries => population.totals().keys,
+            Bound::Bytes => population.total_bytes(),
+        };
+        let mut sizes = Vec::new();
+        let mut too_small = Vec::new();
+        let share = population.keys() as f64 / population.totals().keys;
+        for &size in &self.sizes {
+            let absolute = size.of_whole(whole.round() as u64);
+            if (absolute as f64 * share).round() < 1.0 {
+                too_small.push(size);
+            } else if !sizes.contains(&absolute) {
+                sizes.push(absolute);
+            }
+        }
+        sizes.sort_unstable();
+        let mut points = Vec::new();
+        let mut parts = Vec::new();
+        let mut drawn = Vec::new();
+        for size in sizes {
+            for (point, of_parts) in self.at_size(&population, &mut drawn, size, whole) {
+                points.push(point);
+                parts.push(of_parts);
+            }
+        }
+        Advice {
+            too_small,
+            recommendation: recommend(&points, &parts),
+            points,
+        }
+    }
+
+    /// The policies at one size, and what the parts say of each: simulated on few keys first, and on
+    /// more until the error is small enough.
+    fn at_size(
+        &self,
+        population: &Population,
+        drawn: &mut Vec<Drawn>,
+        size: u64,
+        whole: f64,
+    ) -> Vec<(Point, Vec<f64>)> {
+        let mut level = 0;
+        loop {
+            // Sketches and the like are powers of two, and are as full in a miniature as in the cache
+            // only if it is smaller by a power of two.
+            let full = population.totals().keys;
+            let halvings = (full / FIRST_KEYS).log2().floor().max(0.0) as i32;
+            let keys = full * 0.5_f64.powi(halvings - level as i32 * STEP_DOUBLINGS);
+            let last = keys >= population.keys() as f64;
+            if level == drawn.len() {
+                let keys = (keys.round() as usize).min(population.keys());
+                drawn.push(population.draw(keys));
+            }
+            // A cache of a few entries is another cache.
+            let entries = size as f64 / whole * keys;
+            if last || entries >= FEWEST_ENTRIES {
+                let results = self.on(&drawn[level], population.totals(), size, whole);
+                if last || overall_error(&results) <= AIM_POINTS {
+                    return results;
+                }
+            }
+            level += 1;
+        }
+    }
+
+    fn on(&self, drawn: &Drawn, totals: &Totals, size: u64, whole: f64) -> Vec<(Point, Vec<f64>)> {
+        let miniatures = || iter::once(&drawn.all).chain(&drawn.parts);
+        let mut cells = Vec::new();
+        for subject in &self.subjects {
+            cells.extend(miniatures().map(|miniature| (subject, miniature)));
+        }
+        let name = drawn.all.trace.name();
+        let ratios = sweep(name, &cells, self.threads, |(subject, miniature)| {
+            miniature.simulate(subject, self.bound, size, totals)
+        });
+        let of_subject = ratios.chunks(1 + drawn.parts.len());
+        let point = |(subject, ratios): (&Subject, &[Ratios])| {
+            let all = ratios[0];
+            // Without parts nothing is estimated, and each would say the same.
+            let mut parts: Vec<_> = ratios[1..].iter().map(|part| part.objects).collect();
+            parts.resize(PARTS, all.objects);
+            let point = Point {
+                trace: name.to_owned(),
+                policy: subject.to_string(),
+                size,
+                size_pct: 100.0 * size as f64 / whole,
+                miss_ratio: all.objects,
+                byte_miss_ratio: all.bytes,
+                error_points: 100.0 * error(all.objects, &parts),
+                sampled_keys: drawn.all.trace.keys(),
+                sample_rate: drawn.all.share,
+            };
+            (point, parts)
+        };
+        self.subjects.iter().zip(of_subject).map(point).collect()
+    }
+}
+
+/// The policies' errors, which have much in common: they see the same keys.
+fn overall_error(results: &[(Point, Vec<f64>)]) -> f64 {
+    let squares = results.iter().map(|(point, _)| point.error_points.powi(2));
+    (squares.sum::<f64>() / results.len() as f64).sqrt()
+}
+
+/// How far an estimate may be off, by what its parts say.
+fn error(estimate: f64, parts: &[f64]) -> f64 {
+    let count = parts.len() as f64;
+    let mean = parts.iter().sum::<f64>() / count;
+    let variance = parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    // A part has a quarter of the keys, and so caches of a quarter. What that changes may go on to
+    // change as slowly from here to the full size.
+    let bias = mean - estimate;
+    // The parts' mean has about the variance of the whole.
+    (variance * ERRORS_PER_SPREAD.powi(2) + bias * bias).sqrt()
+}
+
+/// Chooses by the points, of which `parts` has what the sample's parts say.
+fn recommend(points: &[Point], parts: &[Vec<f64>]) -> Option<Recommendation> {
+    let mut policies: Vec<&str> = Vec::new();
+    for point in points {
+        if !policies.contains(&point.policy.as_str()) && !is_clairvoyant(&point.policy) {
+            policies.push(&point.policy);
+        }
+    }
+    let places = |policy: &str| {
+        let all = (0..points.len()).filter(|&place| points[place].policy == policy);
+        all.collect::<Vec<_>>()
+    };
+    let mean = |policy: &str| {
+        let places = places(policy);
+        let sum: f64 = places.iter().map(|&place| points[place].miss_ratio).sum();
+        sum / places.len() as f64
+    };
+    let best = *policies.iter().min_by(|a, b| mean(a).total_cmp(&mean(b)))?;
+    let default = policies.iter().find(|&&policy| policy == DEFAULT);
+    let lead = |other: &str| {
+        let pairs: Vec<_> = places(other).into_iter().zip(places(best)).collect();
+        let of_part = |part: usize| {
+            let differences = pairs.iter().map(|&(a, b)| parts[a][part] - parts[b][part]);
+            differences.sum::<f64>() / pairs.len() as f64
+        };
+        let of_parts: Vec<_> = (0..parts[0].len()).map(of_part).collect();
+        let lead = mean(other) - mean(best);
+        (100.0 * lead, 100.0 * error(lead, &of_parts))
+    };
+    let (mut policy, mut ahead, mut lead_error_points) = (best, None, 0.0);
+    if let Some(&default) = default.filter(|&&default| default != best) {
+        let (points, error_points) = lead(default);
+        lead_error_points = error_points;
+        if points <= error_points.max(NEGLIGIBLE_POINTS) {
+            policy = default;
+            ahead = Some((best.to_owned(), points));
+        }
+    }
+    let curve: Vec<_> = places(policy)
+        .into_iter()
+        .map(|place| &points[place])
+        .collect();
+    let (at, doubling_saves_points) = knee(&curve);
+    Some(Recommendation {
+        policy: policy.to_owned(),
+        mean: mean(policy),
+        ahead,
+        lead_error_points,
+        at: at.clone(),
+        doubling_saves_points,
+    })
+}
+
+/// The smallest size from which on no doubling pays, and what the next one would save.
+fn knee<'a>(curve: &[&'a Point]) -> (&'a Point, Option<f64>) {
+    let mut knee = (curve[curve.len() - 1], None);
+    for &point in curve.iter().rev() {
+        let Some(doubled) = at(curve, 2 * point.size) else {
+            continue;
+        };
+        let saves = point.miss_ratio - doubled;
+        if saves >= (PAYING_SHARE * point.miss_ratio).max(PAYING_POINTS / 100.0) {
+            break;
+        }
+        knee = (point, Some(100.0 * saves));
+    }
+    knee
+}
+
+/// The miss ratio at a size within the curve, interpolated by the size's logarithm.
+fn at(curve: &[&Point], size: u64) -> Option<f64> {
+    let above = curve.iter().position(|point| point.size >= size)?;
+    let right = curve[above];
+    if right.size == size {
+        return Some(right.miss_ratio);
+    }
+    let left = curve[above.checked_sub(1)?];
+    let log = |size: u64| (size as f64).ln();
+    let part = (log(size) - log(left.size)) / (log(right.size) - log(left.size));
+    Some(left.miss_ratio + part * (right.miss_ratio - left.miss_ratio))
+}
