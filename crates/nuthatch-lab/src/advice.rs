@@ -28,10 +28,10 @@ use std::num::NonZeroUsize;
 
 /// Keys to simulate first, or up to twice as many, and how often their number is doubled where that
 /// is not enough.
-const FIRST_KEYS: f64 = 4096.0;
+const FIRST_KEYS: f64 = 8192.0;
 const STEP_DOUBLINGS: i32 = 2;
 /// The error that is small enough, in points.
-const AIM_POINTS: f64 = 1.0;
+const AIM_POINTS: f64 = 0.8;
 /// Entries of the smallest cache that is simulated on fewer keys than there are.
 const FEWEST_ENTRIES: f64 = 64.0;
 /// Student's t for 95 % and three degrees of freedom, over the square root of the four parts.
@@ -157,7 +157,7 @@ fn estimate(missed: &[f64], asked: &[f64], keys: f64, total: f64) -> f64 {
 
 impl Question {
     /// Answers from a sample, which must not be empty.
-    pub fn answer(&self, name: &str, sample: &Sample) -> Advice {
+    pub fn answer(&self, name: &str, sample: Sample) -> Advice {
         let population = Population::new(name, sample);
         let whole = match self.bound {
             Bound::Entries => population.totals().keys,
@@ -355,4 +355,156 @@ fn at(curve: &[&Point], size: u64) -> Option<f64> {
     let log = |size: u64| (size as f64).ln();
     let part = (log(size) - log(left.size)) / (log(right.size) - log(left.size));
     Some(left.miss_ratio + part * (right.miss_ratio - left.miss_ratio))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundled;
+    use crate::shards::{SampleBounds, Sampler};
+    use crate::simulate::key_hash;
+    use crate::trace::{Request, Trace};
+
+    fn sample(trace: &Trace, keys: usize) -> Sample {
+        let mut sampler = Sampler::new(SampleBounds {
+            keys,
+            requests: 1 << 22,
+            fewest_keys: 64,
+        });
+        for request in trace.requests() {
+            let key = key_hash(request.key);
+            sampler.take(Request { key, ..*request });
+        }
+        sampler.finish()
+    }
+
+    fn question(policies: &[&str], sizes: &[&str], bound: Bound) -> Question {
+        Question {
+            subjects: policies.iter().map(|name| name.parse().unwrap()).collect(),
+            sizes: sizes.iter().map(|size| size.parse().unwrap()).collect(),
+            bound,
+            threads: NonZeroUsize::MIN,
+        }
+    }
+
+    #[test]
+    fn where_all_keys_are_sampled_it_is_the_simulation_itself() {
+        for trace in bundled::traces().unwrap() {
+            let question = question(&["default", "lru"], &["3%"], Bound::Entries);
+            let advice = question.answer("t", sample(&trace, usize::MAX));
+            for (point, subject) in advice.points.iter().zip(&question.subjects) {
+                let full = subject.replay(&trace, Bound::Entries, point.size);
+                let smaller = point.sampled_keys < trace.keys();
+                if !smaller {
+                    assert_eq!(point.error_points, 0.0);
+                    assert!((point.miss_ratio - full.miss_ratio()).abs() < 1e-9);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn recorded_traces_miss_what_full_simulation_says_within_the_stated_error() {
+        let policies = ["default", "lru", "clock", "s3_fifo", "arc"];
+        let question = question(&policies, &["4%", "16%", "32%"], Bound::Entries);
+        let (mut cells, mut outside) = (0, Vec::new());
+        for trace in bundled::traces().unwrap() {
+            let kept = trace.keys() as usize / 2;
+            for point in question.answer(trace.name(), sample(&trace, kept)).points {
+                let subject: Subject = point.policy.parse().unwrap();
+                let full = subject.replay(&trace, Bound::Entries, point.size);
+                let off = 100.0 * (point.miss_ratio - full.miss_ratio());
+                cells += 1;
+                if off.abs() > point.error_points + 0.1 {
+                    outside.push((point, off));
+                }
+            }
+        }
+        // The stated error is that of 95 % confidence, and cells of a trace share their keys.
+        assert!(outside.len() * 10 <= cells, "{outside:#?}");
+    }
+
+    #[test]
+    fn the_estimate_is_right_where_requests_or_keys_alone_decide() {
+        // Every key misses once, so the misses are known by the keys.
+        let cold = estimate(&[1.0; 3], &[1.0, 2.0, 9.0], 100.0, 1000.0);
+        assert!((cold - 0.1).abs() < 1e-12);
+        // Every request misses, whatever the popularity.
+        let scan = estimate(&[1.0, 2.0, 9.0], &[1.0, 2.0, 9.0], 100.0, 1000.0);
+        assert!((scan - 1.0).abs() < 1e-12);
+        // All keys are alike.
+        assert_eq!(estimate(&[1.0; 2], &[4.0; 2], 100.0, 1000.0), 0.25);
+    }
+
+    fn points(policy: &str, ratios: &[f64]) -> Vec<Point> {
+        let point = |(number, &miss_ratio): (u32, &f64)| Point {
+            trace: "t".to_owned(),
+            policy: policy.to_owned(),
+            size: 100 << number,
+            size_pct: 1.0,
+            miss_ratio,
+            byte_miss_ratio: miss_ratio,
+            error_points: 0.0,
+            sampled_keys: 1,
+            sample_rate: 1.0,
+        };
+        (0..).zip(ratios).map(point).collect()
+    }
+
+    fn advised(points: &[Point], parts: &[Vec<f64>]) -> Recommendation {
+        recommend(points, parts).expect("there is a candidate")
+    }
+
+    #[test]
+    fn the_knee_is_where_no_further_doubling_pays() {
+        let knee = |ratios: &[f64]| {
+            let points = points("lru", ratios);
+            let advised = advised(&points, &vec![vec![0.5; PARTS]; ratios.len()]);
+            let saves = advised.doubling_saves_points.map(|points| points.round());
+            (advised.at.size, saves)
+        };
+        assert_eq!(knee(&[0.8, 0.6, 0.41, 0.40, 0.39]), (400, Some(1.0)));
+        assert_eq!(knee(&[0.5, 0.5, 0.5]), (100, Some(0.0)));
+        // A loop that fits at last: what comes before the cliff is no knee.
+        assert_eq!(knee(&[1.0, 1.0, 1.0, 0.1]), (800, None));
+        assert_eq!(knee(&[0.7]), (100, None));
+    }
+
+    #[test]
+    fn the_default_is_recommended_unless_another_is_better_beyond_doubt() {
+        let all = |lead: f64| [points("lru", &[0.5]), points("default", &[0.5 + lead])].concat();
+        let sure = |lead: f64| vec![vec![0.5; PARTS], vec![0.5 + lead; PARTS]];
+        assert_eq!(advised(&all(0.001), &sure(0.001)).policy, "default");
+        assert_eq!(advised(&all(0.01), &sure(0.01)).policy, "lru");
+        let unsure = vec![vec![0.5; PARTS], vec![0.48, 0.54, 0.48, 0.54]];
+        let advised = advised(&all(0.01), &unsure);
+        assert_eq!(advised.policy, "default");
+        let (best, points) = advised.ahead.expect("lru is ahead");
+        assert_eq!((best.as_str(), points.round()), ("lru", 1.0));
+        assert!(advised.lead_error_points > 1.0);
+    }
+
+    #[test]
+    fn who_knows_the_future_is_not_recommended() {
+        let points = points("belady", &[0.1]);
+        assert_eq!(recommend(&points, &[vec![0.1; PARTS]]), None);
+    }
+
+    #[test]
+    fn objects_are_weighed_by_their_sizes() {
+        let request = |index: u64| Request {
+            key: index % 10,
+            time_s: 0,
+            size: 100,
+            ttl_s: 0,
+        };
+        let trace = Trace::new("t", (0..1000).map(request).collect());
+        let question = question(&["lru"], &["50%", "1000"], Bound::Bytes);
+        let points = question.answer("t", sample(&trace, 100)).points;
+        let got: Vec<_> = points
+            .iter()
+            .map(|each| (each.size, each.miss_ratio))
+            .collect();
+        assert_eq!(got, [(500, 1.0), (1000, 0.01)]);
+    }
 }

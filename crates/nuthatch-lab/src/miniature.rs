@@ -4,9 +4,8 @@
 //! appearance among the equally popular, each so-many-th key is (systematic sampling). So there are
 //! as many popular keys among those taken as there should be, on whose number most depends.
 //!
-//! What is taken is taken from each of four *parts* alike, which share no key. They are independent
-//! samples, and tell by how much they differ how far the whole may be off: parts by the keys'
-//! hashes, where the sample was itself chosen by hashes, and every fourth key, where it has all.
+//! What is taken is taken alike from each of four *parts*, which share no key, as the keys' hashes
+//! say. They are independent samples, and tell by how much they differ how far the whole may be off.
 
 use crate::shards::{Sample, Totals};
 use crate::simulate::key_hash;
@@ -51,8 +50,9 @@ pub struct Drawn {
 
 impl Population {
     /// Makes a sample ready to be drawn from.
-    pub fn new(name: &str, sample: &Sample) -> Self {
-        let (trace, hashes) = sample.trace(name);
+    pub fn new(name: &str, sample: Sample) -> Self {
+        let (totals, whole) = (sample.covered(), sample.is_whole());
+        let (trace, hashes) = sample.into_trace(name);
         let mut popularity = vec![0_u32; hashes.len()];
         for request in trace.requests() {
             popularity[request.key as usize] += 1;
@@ -61,20 +61,16 @@ impl Population {
         // Stable, so that the equally popular stay in order of appearance.
         ranked.sort_by_key(|&key| u32::MAX - popularity[key as usize]);
         let mut parts: [Vec<u64>; PARTS] = Default::default();
-        for (place, key) in ranked.into_iter().enumerate() {
-            let part = if sample.is_whole() {
-                place
-            } else {
-                // Other bits than those which chose the sample.
-                key_hash(!hashes[key as usize]) as usize
-            };
-            parts[part % PARTS].push(key);
+        for key in ranked {
+            // Other bits than those which chose the sample.
+            let part = key_hash(!hashes[key as usize]) as usize % PARTS;
+            parts[part].push(key);
         }
         Self {
             trace,
             parts,
-            totals: sample.covered(),
-            whole: sample.is_whole(),
+            totals,
+            whole,
         }
     }
 
@@ -96,9 +92,8 @@ impl Population {
     /// Draws about so many keys.
     pub fn draw(&self, keys: usize) -> Drawn {
         let mut part_of = vec![None; self.keys()];
+        let step = (self.keys() as f64 / keys as f64).max(1.0);
         for (part, list) in self.parts.iter().enumerate() {
-            let wanted = keys.div_ceil(PARTS);
-            let step = (list.len() as f64 / wanted as f64).max(1.0);
             // Each part begins elsewhere within the first step, so that all are evenly apart.
             let first = step * (part as f64 + 0.5) / PARTS as f64;
             let places = (0..).map(|number| (first + f64::from(number) * step) as usize);
@@ -146,5 +141,66 @@ impl Population {
             requests,
             bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::{SampleBounds, Sampler};
+    use crate::trace::Source;
+
+    fn population(trace: &str, keys: usize) -> Population {
+        let source: Source = trace.parse().unwrap();
+        let mut sampler = Sampler::new(SampleBounds {
+            keys,
+            requests: 1 << 20,
+            fewest_keys: 64,
+        });
+        source
+            .stream(None, |request| sampler.take(request))
+            .unwrap();
+        Population::new("t", sampler.finish())
+    }
+
+    #[test]
+    fn the_parts_make_up_what_was_drawn() {
+        for kept in [1000, 10_000] {
+            let population = population("zipf:0.8:5000:50000", kept);
+            let drawn = population.draw(400);
+            assert!((396..=404).contains(&drawn.all.trace.keys()));
+            let requests = |miniature: &Miniature| miniature.trace.requests().len();
+            let of_parts: usize = drawn.parts.iter().map(requests).sum();
+            assert_eq!(of_parts, requests(&drawn.all));
+            let asked: f64 = drawn.all.requests.iter().sum();
+            assert_eq!(asked as usize, of_parts);
+        }
+    }
+
+    #[test]
+    fn popular_keys_are_drawn_as_often_as_others() {
+        let population = population("zipf:1:10000:200000", 10_000);
+        let drawn = population.draw(1000);
+        let share = drawn.all.trace.requests().len() as f64 / 200_000.0;
+        let off = share / drawn.all.share - 1.0;
+        assert!(
+            off.abs() < 0.25,
+            "{off}: by chance it may be three times as many"
+        );
+    }
+
+    #[test]
+    fn a_whole_trace_is_drawn_as_it_is() {
+        let source: Source = "zipf:0.8:500:5000".parse().unwrap();
+        let trace = source.load(None).unwrap();
+        let population = population("zipf:0.8:500:5000", 1000);
+        let drawn = population.draw(population.keys());
+        assert!(drawn.parts.is_empty());
+        assert_eq!(drawn.all.share, 1.0);
+        let keys = |trace: &Trace| {
+            let keys = trace.requests().iter().map(|request| request.key);
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&drawn.all.trace), keys(&trace));
     }
 }

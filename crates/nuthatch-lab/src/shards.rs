@@ -21,8 +21,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 pub struct SampleBounds {
     /// Keys at most, at least 1.
     pub keys: usize,
-    /// Requests at most, at least 1: each takes 16 bytes, and up to 16 more while a policy replays
-    /// it.
+    /// Requests at most, at least 1.
     pub requests: usize,
     /// No key goes for the sake of `requests` if fewer than this would be left.
     pub fewest_keys: usize,
@@ -184,7 +183,7 @@ impl Sample {
     }
 
     /// The requests for the sampled keys as a trace, and by key the hash that chose it.
-    pub fn trace(&self, name: &str) -> (Trace, Vec<u64>) {
+    pub fn into_trace(self, name: &str) -> (Trace, Vec<u64>) {
         let mut numbers: HashMap<u64, u64, _> = HashMap::with_hasher(FixedState::default());
         let mut hashes = Vec::new();
         let mut requests = Vec::with_capacity(self.requests.len());
@@ -201,5 +200,110 @@ impl Sample {
             });
         }
         (Trace::new(name, requests), hashes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::key_hash;
+
+    fn sample(bounds: SampleBounds, keys: impl Iterator<Item = u64>) -> Sample {
+        let mut sampler = Sampler::new(bounds);
+        for key in keys {
+            sampler.take(Request {
+                key: key_hash(key),
+                time_s: 0,
+                size: 3,
+                ttl_s: 0,
+            });
+        }
+        sampler.finish()
+    }
+
+    fn bounds(keys: usize, requests: usize, fewest_keys: usize) -> SampleBounds {
+        SampleBounds {
+            keys,
+            requests,
+            fewest_keys,
+        }
+    }
+
+    #[test]
+    fn a_trace_of_few_keys_is_sampled_whole() {
+        let sample = sample(bounds(100, 1000, 10), (0..500).map(|index| index % 100));
+        assert!(sample.is_whole());
+        let totals = sample.covered();
+        assert_eq!(
+            (totals.requests, totals.bytes, totals.keys),
+            (500, 1500, 100.0)
+        );
+        let (trace, hashes) = sample.into_trace("t");
+        assert_eq!(trace.requests().len(), 500);
+        assert_eq!(hashes, (0..100).map(key_hash).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_keys_are_those_with_the_least_hashes_and_have_all_their_requests() {
+        let asked = || (0..30_000_u64).map(|index| index * index % 10_007);
+        let sample = sample(bounds(100, 10_000, 10), asked());
+        assert!(!sample.is_whole());
+        let keys = sample.covered().keys;
+        assert!((4_900.0..5_110.0).contains(&keys), "{keys} of 5004 keys");
+        let (trace, hashes) = sample.into_trace("t");
+        assert_eq!(hashes.len(), 100);
+        let greatest = *hashes.iter().max().unwrap();
+        let expected: Vec<_> = asked()
+            .map(key_hash)
+            .filter(|&hash| hash <= greatest)
+            .collect();
+        let sampled: Vec<_> = trace
+            .requests()
+            .iter()
+            .map(|request| hashes[request.key as usize])
+            .collect();
+        assert_eq!(sampled, expected);
+    }
+
+    #[test]
+    fn too_many_requests_lower_the_number_of_keys() {
+        let sample = sample(
+            bounds(1000, 5000, 10),
+            (0..100_000).map(|index| index % 1000),
+        );
+        assert_eq!(sample.seen(), sample.covered().requests);
+        let (trace, hashes) = sample.into_trace("t");
+        assert!(trace.requests().len() < 5000);
+        assert!((20..=50).contains(&hashes.len()), "{} keys", hashes.len());
+        let whole = trace.requests().len() == 100 * hashes.len();
+        assert!(whole, "each key has all of its requests");
+    }
+
+    #[test]
+    fn a_sample_of_the_fewest_keys_ends_when_it_is_full() {
+        let sample = sample(
+            bounds(1000, 5000, 100),
+            (0..100_000).map(|index| index % 100),
+        );
+        assert_eq!(sample.seen(), 100_000);
+        assert_eq!(sample.covered().requests, 5000);
+        assert!(sample.is_whole());
+        assert_eq!(sample.into_trace("t").0.requests().len(), 5000);
+    }
+
+    #[test]
+    fn a_long_stream_of_new_keys_takes_no_more_memory() {
+        let mut sampler = Sampler::new(bounds(1000, 4000, 100));
+        for key in 0..1_000_000 {
+            sampler.take(Request {
+                key: key_hash(key),
+                time_s: 0,
+                size: 1,
+                ttl_s: 0,
+            });
+            assert!(sampler.keys.len() <= 1000 && sampler.requests.len() <= 4000);
+        }
+        let keys = sampler.finish().covered().keys;
+        assert!((keys / 1e6 - 1.0).abs() < 0.01, "{keys}");
     }
 }

@@ -113,7 +113,8 @@ impl Chart<'_> {
             .bold_line_style(GREY.mix(0.25))
             .light_line_style(GREY.mix(0.0))
             .draw()?;
-        for (number, curve) in self.curves.iter().enumerate() {
+        // The first one last, and so in front.
+        for (number, curve) in self.curves.iter().enumerate().rev() {
             let colour = COLOURS[number];
             let line = curve
                 .points

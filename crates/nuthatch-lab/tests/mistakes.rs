@@ -106,6 +106,8 @@ fn a_number_out_of_bounds_gets_the_bounds() {
         (&["simulate", "--sizes=half"], "0.1%"),
         (&["simulate", "--sizes=0"], "holds nothing"),
         (&["simulate", "--sizes="], "whole number"),
+        (&["advise", "--sample=10"], "from 1000 to 10000000"),
+        (&["advise", "--threads=0"], "from 1 to 1000"),
     ] {
         assert_answer(arguments, expected);
     }
@@ -118,6 +120,7 @@ fn a_text_that_names_no_trace_gets_how_they_are_named() {
     for command in [
         &["simulate", "--traces"][..],
         &["hitratio", "--traces"],
+        &["advise", "--trace"],
         &["traces"],
     ] {
         for (text, expected) in [
@@ -163,6 +166,7 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
         for command in [
             &["simulate", "--traces"][..],
             &["hitratio", "--traces"],
+            &["advise", "--trace"],
             &["traces"],
         ] {
             let arguments = [command, &[&path]].concat();
@@ -192,6 +196,7 @@ fn rows_that_cannot_be_written_are_not_measured() {
         &["memory"],
         &["evict"],
         &["simulate", "--quick"],
+        &["advise", "--trace=loop:9:9"],
         &["traces", "loop:9:9"],
         &[
             "simulate",
@@ -203,6 +208,11 @@ fn rows_that_cannot_be_written_are_not_measured() {
             assert_answer(&[command, &["--json", path]].concat(), "cannot write");
         }
     }
+    for path in ["/nowhere/curves.svg", env!("CARGO_TARGET_TMPDIR")] {
+        // Were it read, the trace would be missed first.
+        let arguments = ["advise", "--trace=/nowhere/none.csv", "--svg", path];
+        assert_answer(&arguments, "cannot write");
+    }
 }
 
 #[test]
@@ -212,6 +222,10 @@ fn options_that_say_nothing_about_the_traces_are_refused() {
     let columns = ["traces", "loop:5:50", "--columns=key"];
     assert_answer(&columns, "no trace is one");
     assert_answer(&["simulate", "--quick", "--traces=loop:5:50"], "--quick");
+    let all = ["advise", "--trace=loop:5:50", "--policies=all"];
+    assert_answer(&all, "too many for one plot");
+    let floor = ["advise", "--trace=loop:5:50", "--policies=belady"];
+    assert_answer(&floor, "cannot be recommended");
 }
 
 #[cfg(feature = "peers")]

@@ -22,7 +22,7 @@ use std::slice;
 
 /// More lines in one plot are not told apart.
 const MOST_CURVES: usize = 8;
-/// Requests that a sample may hold: with what replays them, less than 200 MB.
+/// Requests that a sample may hold: with the miniatures drawn from them, some 400 MB.
 const MOST_REQUESTS: usize = 1 << 22;
 /// Fewer keys say little about the others.
 const FEWEST_KEYS: usize = 1 << 12;
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     sizes: Vec<CacheSize>,
     /// Keys to keep at most, of which as many are simulated as it takes to err by less than a point:
     /// more of them take longer and err less
-    #[arg(long, default_value = "65536", value_parser = sampled_keys, value_name = "KEYS")]
+    #[arg(long, default_value = "131072", value_parser = sampled_keys, value_name = "KEYS")]
     sample: usize,
     /// Also draw the curves into a file
     #[arg(long, value_name = "FILE")]
@@ -100,7 +100,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         threads: arguments.threads,
     };
     let name = arguments.trace.name();
-    let advice = question.answer(&name, &sample);
+    let about = about(&name, &sample);
+    let advice = question.answer(&name, sample);
     for size in &advice.too_small {
         eprintln!("{name}: {size} is less than one entry of the sample, and left out");
     }
@@ -112,8 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         written.with_context(|| format!("cannot write {}", svg.path().display()))?;
     }
     let text = format!(
-        "{}\n{}\n{}\n{}",
-        about(&name, &sample),
+        "{about}\n{}\n{}\n{}",
         table(&advice, question.bound),
         plot(&advice, question.bound),
         sentence(recommendation, question.bound)
@@ -144,7 +144,7 @@ fn table(advice: &Advice, bound: Bound) -> Table {
     let sizes = sizes(advice);
     let headings = sizes.iter().map(|point| {
         (
-            format!("{} ({:.3} %)", point.size, point.size_pct),
+            format!("{} ({:.1} %)", point.size, point.size_pct),
             Align::Right,
         )
     });
@@ -238,8 +238,11 @@ fn sentence(recommendation: &Recommendation, bound: Bound) -> String {
         text += &format!(", and {:.1} % of bytes", 100.0 * at.byte_miss_ratio);
     }
     text += &match recommendation.doubling_saves_points {
+        Some(points) if points < 0.05 => "; twice the size would save nothing.\n".to_owned(),
         Some(points) => format!("; twice the size would save {points:.1} points.\n"),
-        None => "; larger ones were not looked at.\n".to_owned(),
+        None => {
+            "; each doubling up to there pays, and larger ones were not looked at.\n".to_owned()
+        }
     };
     text += &format!(
         "Over all sizes {} misses {:.1} %",

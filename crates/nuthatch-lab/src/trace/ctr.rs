@@ -45,11 +45,14 @@ impl Request {
     }
 }
 
+/// The frame's header, which was looked at, and what follows it.
+type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
 /// Iterates over the requests of a `.ctr.zst` trace, decompressing as it goes. After an error it
 /// ends.
 pub struct CtrReader<R: Read> {
     /// Buffered, as a call of the decoder costs more than a record.
-    decoder: BufReader<zstd::Decoder<'static, BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>>>,
+    decoder: BufReader<zstd::Decoder<'static, BufReader<Whole<R>>>>,
     requests: u64,
     keys: u64,
     time_s: u32,

@@ -1,0 +1,169 @@
+//! The command `advise` as its users meet it: arguments in, tables, plots, files and exit codes out.
+#![forbid(unsafe_code)]
+
+use serde_json::Value;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A directory of its own for each test, gone when the test ends.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nuthatch-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn lab(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch-lab"));
+    command.arg("advise").args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn rows(path: &str) -> Vec<Value> {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_trace_gets_a_table_a_plot_a_picture_rows_and_a_recommendation() {
+    let directory = Directory::new("advise");
+    let (svg, json) = (directory.path("curves.svg"), directory.path("rows.json"));
+    let text = stdout(&lab(&[
+        "--trace=zipf:0.9:5000:60000",
+        "--policies=default,lru,belady",
+        "--sizes=2%,20%,500",
+        "--svg",
+        &svg,
+        "--json",
+        &json,
+    ]));
+    for words in [
+        "60000 requests",
+        "500 (",
+        "  B lru",
+        "Take default at ",
+        "Over all sizes default misses",
+        "±",
+    ] {
+        assert!(text.contains(words), "no {words} in:\n{text}");
+    }
+    assert!(fs::read_to_string(svg).unwrap().contains("belady"));
+    let rows = rows(&json);
+    assert_eq!(rows.len(), 9);
+    let fields: Vec<_> = rows[0].as_object().unwrap().keys().collect();
+    for field in [
+        "trace",
+        "policy",
+        "size",
+        "size_pct",
+        "miss_ratio",
+        "error_points",
+    ] {
+        assert!(fields.contains(&&field.to_owned()), "{fields:?}");
+    }
+    assert_eq!(rows[0]["error_points"], 0.0, "all keys are simulated");
+}
+
+#[test]
+fn the_users_own_keys_are_read_by_column() {
+    let directory = Directory::new("advise-csv");
+    let mut text = String::from("GET,/once,1\n");
+    (0..3000).for_each(|index| writeln!(text, "GET,/page-{},2000", index % 30).unwrap());
+    let csv = directory.write("log.csv", &text);
+    let by_bytes = ["--columns=op,key,size", "--by=bytes", "--sizes=1000,100000"];
+    let text = stdout(&lab(&[&["--trace", &csv], &by_bytes[..]].concat()));
+    assert!(text.contains("3001 requests for 31 keys"), "{text}");
+    assert!(
+        text.contains("100000 bytes") && text.contains("% of bytes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn one_request_is_a_trace_and_none_is_not() {
+    let directory = Directory::new("advise-few");
+    let one = directory.write("one.csv", "a\n");
+    let text = stdout(&lab(&["--trace", &one, "--sizes=1"]));
+    assert!(text.contains("100.0 % ± 0.0 of requests miss"), "{text}");
+    let too_small = lab(&["--trace", &one]);
+    assert_eq!(too_small.status.code(), Some(2));
+    let complaint = stderr(&too_small);
+    assert!(
+        complaint.contains("too small for every size"),
+        "{complaint}"
+    );
+    let empty = directory.write("empty.csv", "");
+    let none = lab(&["--trace", &empty]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("holds no request"));
+}
+
+#[test]
+fn a_malformed_line_is_told_however_late_it_comes() {
+    let directory = Directory::new("advise-malformed");
+    let mut text = "a\nb\n".repeat(50_000);
+    text += "a,b\n";
+    let csv = directory.write("keys.csv", &text);
+    let output = lab(&["--trace", &csv]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = stderr(&output);
+    assert!(complaint.contains("keys.csv: line 100001: "), "{complaint}");
+}
+
+#[test]
+fn a_pipe_is_read_to_its_end() {
+    let directory = Directory::new("advise-pipe");
+    let keys = directory.write("keys", "a\nb\na\n".repeat(1000));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch-lab"));
+    command.args(["advise", "--trace=csv:/dev/stdin", "--sizes=2"]);
+    let output = command.stdin(File::open(keys).unwrap()).output().unwrap();
+    let text = stdout(&output);
+    assert!(text.contains("3000 requests for 2 keys"), "{text}");
+}
+
+#[test]
+fn more_keys_than_are_kept_are_estimated_and_the_error_told() {
+    let directory = Directory::new("advise-sampled");
+    let json = directory.path("rows.json");
+    let text = stdout(&lab(&[
+        "--trace=scan:0.9:40000:400000",
+        "--sample=5000",
+        "--policies=lru,clock",
+        "--sizes=10%",
+        "--json",
+        &json,
+    ]));
+    assert!(text.contains("400000 requests for about"), "{text}");
+    for row in rows(&json) {
+        assert!(row["sampled_keys"].as_u64().unwrap() <= 5000, "{row}");
+        assert!(row["error_points"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
