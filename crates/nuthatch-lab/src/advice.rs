@@ -240,6 +240,8 @@ impl Question {
             // Without parts nothing is estimated, and each would say the same.
             let mut parts: Vec<_> = ratios[1..].iter().map(|part| part.objects).collect();
             parts.resize(PARTS, all.objects);
+            // A key more or less is a cold miss more or less.
+            let by_keys = totals.keys_error / totals.requests as f64;
             let point = Point {
                 trace: name.to_owned(),
                 policy: subject.to_string(),
@@ -247,7 +249,7 @@ impl Question {
                 size_pct: 100.0 * size as f64 / whole,
                 miss_ratio: all.objects,
                 byte_miss_ratio: all.bytes,
-                error_points: 100.0 * error(all.objects, &parts),
+                error_points: 100.0 * error(all.objects, &parts).hypot(by_keys),
                 sampled_keys: drawn.all.trace.keys(),
                 sample_rate: drawn.all.share,
             };

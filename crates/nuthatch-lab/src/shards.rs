@@ -11,7 +11,7 @@
 //! nothing. Then the sample is *full*: it ends where it is, and tells how many requests of the
 //! trace it covers.
 
-use crate::distinct::DistinctCounter;
+use crate::distinct::{DistinctCounter, ESTIMATE_ERROR};
 use crate::trace::{Request, Trace};
 use foldhash::fast::FixedState;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -61,6 +61,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Unique keys: an estimate, unless the sample holds them all.
     pub keys: f64,
+    /// How many keys that may be off.
+    pub keys_error: f64,
 }
 
 impl Sampler {
@@ -148,6 +150,9 @@ impl Sampler {
         } else {
             self.distinct.estimate().max(keys)
         };
+        if !whole {
+            self.covered.keys_error = self.covered.keys * ESTIMATE_ERROR;
+        }
         Sample {
             requests: self.requests,
             covered: self.covered,
