@@ -4,7 +4,7 @@
 //! order of first appearance. So keys are *dense*: a trace of `n` unique keys uses exactly `0..n`,
 //! and whoever replays one may index arrays by key. Or it is streamed, for who samples it, and then
 //! nothing of it is kept and keys are hashes. The formats' readers are the same for both: functions
-//! from bytes to requests, which a [`Sink`] takes. [`Source`] finds out which one a text on the
+//! from bytes to requests, which a sink takes. [`Source`] finds out which one a text on the
 //! command line asks for.
 
 mod block_text;
