@@ -1,54 +1,15 @@
 //! The command `simulate` as its users meet it: arguments in, tables, JSON and exit codes out.
 
 use nuthatch_lab::trace::{Request, write_ctr};
-use serde_json::Value;
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
-/// A directory of its own for each test, gone when the test ends.
-struct Directory(PathBuf);
+#[path = "program/program.rs"]
+mod program;
 
-impl Directory {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("nuthatch-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use program::{Directory, rows, stderr, stdout};
 
 fn lab(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch-lab"));
-    command.arg("simulate").args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", stderr(output));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn rows(path: &str) -> Vec<Value> {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    program::run("simulate", arguments)
 }
 
 fn assert_mentions(text: &str, words: &[&str]) {
