@@ -2,6 +2,7 @@
 
 mod advise;
 mod evict;
+mod footprint;
 mod hitratio;
 mod input;
 mod memory;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Memory(memory::Arguments),
     /// Time and allocations that an insertion into a full cache costs, as the cache grows
     Evict(evict::Arguments),
+    /// What one operation executes, and which cache lines it touches and shares
+    Footprint(footprint::Arguments),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
 }
@@ -46,6 +49,7 @@ impl Command {
             Self::Hitratio(arguments) => hitratio::run(&arguments),
             Self::Memory(arguments) => memory::run(&arguments),
             Self::Evict(arguments) => evict::run(&arguments),
+            Self::Footprint(arguments) => footprint::run(&arguments),
             Self::Traces(arguments) => traces::run(&arguments),
         }
     }

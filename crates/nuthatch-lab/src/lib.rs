@@ -7,6 +7,7 @@ pub mod caches;
 pub mod check;
 pub mod closed_loop;
 pub mod distinct;
+pub mod footprint;
 pub mod grid;
 pub mod heap;
 pub mod keys;
