@@ -14,16 +14,22 @@ fn lab(arguments: &[&str]) -> Output {
 
 /// Runs a command and gives the rows of its JSON file.
 fn rows(name: &str, arguments: &[&str]) -> Vec<Value> {
+    rows_or_complaint(name, arguments).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+/// The same, or what the command says if it fails.
+fn rows_or_complaint(name: &str, arguments: &[&str]) -> Result<Vec<Value>, String> {
     let path: PathBuf = [env!("CARGO_TARGET_TMPDIR"), &format!("{name}.json")]
         .iter()
         .collect();
     let json = ["--json", path.to_str().expect("the directory is UTF-8")];
     let output = lab(&[arguments, &json].concat());
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaints}");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     assert!(!output.stdout.is_empty(), "there is a table too");
     let text = std::fs::read(&path).expect("the rows are written");
-    serde_json::from_slice(&text).expect("they are an array")
+    Ok(serde_json::from_slice(&text).expect("they are an array"))
 }
 
 fn assert_fields(rows: &[Value], fields: &[&str]) {
@@ -213,5 +219,95 @@ fn the_page_on_benchmarks_names_every_cache_with_its_hasher_and_version() {
         {
             assert!(locked(package, version), "{}: {}", info.name, cells[1]);
         }
+    }
+}
+
+/// The rows of `footprint`, where the machine lets one process trace another.
+fn footprint_rows(name: &str, arguments: &[&str]) -> Option<Vec<Value>> {
+    match rows_or_complaint(name, &[&["footprint", "--quick"], arguments].concat()) {
+        Ok(rows) => Some(rows),
+        Err(complaint) => {
+            let obstacles = ["ptrace is not permitted", "on Linux on x86-64 only"];
+            let hindered = obstacles.iter().any(|what| complaint.contains(what));
+            assert!(hindered, "{complaint}");
+            eprintln!("SKIPPED, nothing was measured: {complaint}");
+            None
+        }
+    }
+}
+
+/// A read lock is written by every reader, so readers share its line. A read without a lock leaves
+/// nothing that another reader comes upon; under the default policy, whose hits are sampled, that
+/// holds but for the rare one that empties all threads' samples.
+#[test]
+fn footprint_tells_reads_without_a_lock_from_read_locks() {
+    let caches =
+        "--caches=nuthatch-lockfree:s3_fifo,nuthatch-lockfree,nuthatch-locked,classic-rwlock";
+    let Some(rows) = footprint_rows("footprint", &[caches, "--operations=hit", "--keys=u64"])
+    else {
+        return;
+    };
+    assert_fields(
+        &rows,
+        &[
+            "cache",
+            "operation",
+            "keys",
+            "samples",
+            "instructions",
+            "instructions_median",
+            "atomic_instructions",
+            "fences",
+            "system_calls",
+            "lines_read",
+            "lines_written",
+            "shared_lines_written_same_key",
+            "shared_lines_written_other_key",
+        ],
+    );
+    for row in &rows {
+        assert_eq!(row["operation"], "hit");
+        assert!(number(row, "samples") >= 1.0);
+        assert!(number(row, "instructions") > 10.0);
+        assert!(number(row, "lines_read") >= 1.0);
+        assert_eq!(number(row, "system_calls"), 0.0);
+    }
+    let [unsampled, lock_free, locked, one_lock] = &rows[..] else {
+        panic!("a row for each cache");
+    };
+    for field in [
+        "atomic_instructions",
+        "fences",
+        "shared_lines_written_same_key",
+        "shared_lines_written_other_key",
+    ] {
+        assert_eq!(number(unsampled, field), 0.0, "{field}");
+    }
+    assert!(number(lock_free, "shared_lines_written_same_key") < 1.0);
+    for row in [locked, one_lock] {
+        // Taken and released.
+        assert!(number(row, "atomic_instructions") >= 2.0, "{row}");
+        assert!(number(row, "shared_lines_written_same_key") >= 1.0, "{row}");
+    }
+    // Its only lock is the one that every other key needs as well.
+    assert!(number(one_lock, "shared_lines_written_other_key") >= 1.0);
+}
+
+#[test]
+fn footprint_of_an_insertion_compares_no_threads() {
+    let arguments = [
+        "--caches=nuthatch-locked:fifo",
+        "--operations=update,evict",
+        "--keys=string",
+    ];
+    let Some(rows) = footprint_rows("footprint-insertions", &arguments) else {
+        return;
+    };
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        assert!(row["shared_lines_written_same_key"].is_null());
+        assert!(row["shared_lines_written_other_key"].is_null());
+        assert!(number(row, "lines_written") > 1.0, "{row}");
+        assert!(number(row, "atomic_instructions") >= 2.0, "{row}");
     }
 }

@@ -61,6 +61,7 @@ fn a_name_that_nothing_has_gets_the_near_ones_and_all() {
         ),
         (&["throughput", "--keys=u32"], "u64"),
         (&["memory", "--caches="], "nuthatch-lockfree"),
+        (&["footprint", "--operations=evcit"], "did you mean evict?"),
         (&["simulate", "--policies=lur"], "did you mean lru?"),
         (
             &["simulate", "--policies=caffeine"],

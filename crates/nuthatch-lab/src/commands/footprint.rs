@@ -17,9 +17,9 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 const THOROUGH: Effort = Effort {
-    samples: 64,
-    most_steps: 2_000_000,
-    limit: Duration::from_secs(60),
+    samples: 256,
+    most_steps: 500_000,
+    limit: Duration::from_secs(120),
 };
 const QUICK: Effort = Effort {
     samples: 16,

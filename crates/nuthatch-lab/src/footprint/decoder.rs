@@ -157,6 +157,38 @@ fn register_value(register: Register, registers: &Registers) -> Option<u64> {
     })
 }
 
+/// The registers of a test.
+#[cfg(test)]
+pub(super) const ZEROED: Registers = Registers {
+    r15: 0,
+    r14: 0,
+    r13: 0,
+    r12: 0,
+    rbp: 0,
+    rbx: 0,
+    r11: 0,
+    r10: 0,
+    r9: 0,
+    r8: 0,
+    rax: 0,
+    rcx: 0,
+    rdx: 0,
+    rsi: 0,
+    rdi: 0,
+    orig_rax: 0,
+    rip: 0,
+    cs: 0,
+    eflags: 0,
+    rsp: 0,
+    ss: 0,
+    fs_base: 0,
+    gs_base: 0,
+    ds: 0,
+    es: 0,
+    fs: 0,
+    gs: 0,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,32 +198,15 @@ mod tests {
     fn registers() -> Registers {
         Registers {
             r15: 0x1500,
-            r14: 0x1400,
-            r13: 0,
-            r12: 0,
-            rbp: 0,
             rbx: 0x100,
-            r11: 0,
-            r10: 0,
-            r9: 0,
-            r8: 0,
             rax: 5,
             rcx: 3,
-            rdx: 0,
             rsi: 0x2000,
             rdi: 0xff_0000_3000,
-            orig_rax: 0,
             rip: RIP,
-            cs: 0,
-            eflags: 0,
             rsp: 0x7000,
-            ss: 0,
             fs_base: 0x9000,
-            gs_base: 0,
-            ds: 0,
-            es: 0,
-            fs: 0,
-            gs: 0,
+            ..ZEROED
         }
     }
 

@@ -365,3 +365,78 @@ fn mean(figures: impl ExactSizeIterator<Item = u64>) -> f64 {
     let count = figures.len();
     figures.sum::<u64>() as f64 / count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::footprint::decoder::ZEROED;
+    use crate::keys::Kind;
+    use std::time::Duration;
+
+    /// What is said of a process that is not the laboratory's.
+    fn refusal(program: &str, limit: Duration) -> FootprintError {
+        let cache: CacheSpec = "nuthatch-lockfree".parse().unwrap();
+        let subject = Subject {
+            operation: Operation::Hit,
+            keys: Kind::U64,
+            capacity: 100,
+        };
+        let effort = Effort {
+            samples: 1,
+            most_steps: 1,
+            limit,
+        };
+        measure(Command::new(program), &cache, subject, effort).unwrap_err()
+    }
+
+    #[test]
+    fn a_process_that_dies_is_told_with_its_status() {
+        let error = refusal("false", Duration::MAX);
+        assert!(matches!(error, FootprintError::Died(_)), "{error}");
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_ended() {
+        // It waits for input that never comes.
+        let error = refusal("cat", Duration::from_millis(1));
+        assert!(matches!(error, FootprintError::TimedOut(_)), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_says_something_else_is_not_traced() {
+        let error = refusal("pwd", Duration::MAX);
+        assert!(matches!(error, FootprintError::Greeting(_)), "{error}");
+    }
+
+    fn footprint(read: &[u64], written: &[u64]) -> Footprint {
+        Footprint {
+            read: read.iter().copied().collect(),
+            written: written.iter().copied().collect(),
+            ..Footprint::default()
+        }
+    }
+
+    #[test]
+    fn a_line_is_shared_if_one_writes_what_the_other_reads_or_writes() {
+        let lead = footprint(&[1, 2, 3], &[3, 4, 5]);
+        assert_eq!(footprint(&[1, 2], &[]).meets(&lead), 0);
+        assert_eq!(footprint(&[3], &[3]).meets(&lead), 1);
+        assert_eq!(footprint(&[1, 4], &[2, 5]).meets(&lead), 2);
+    }
+
+    #[test]
+    fn an_access_across_a_boundary_touches_two_lines_and_the_stack_does_not_count() {
+        // movups [rsp], xmm0
+        let store = Decoded::new(0, &[0x0f, 0x11, 0x04, 0x24]).unwrap();
+        let at = |rsp| Registers { rsp, ..ZEROED };
+        let stack = 0x8000..0x9000;
+        let mut touched = Footprint::default();
+        for rsp in [0x7038, 0x8038, 0x9000] {
+            touched.touch(&store, &at(rsp), &stack).unwrap();
+        }
+        let expected = [0x7038 / 64, 0x7040 / 64, 0x9000 / 64];
+        assert_eq!(touched.written, expected.into_iter().collect());
+        assert!(touched.read.is_empty());
+    }
+}
