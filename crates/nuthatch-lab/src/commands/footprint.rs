@@ -18,13 +18,13 @@ use std::time::Duration;
 
 const THOROUGH: Effort = Effort {
     samples: 256,
-    most_steps: 500_000,
+    most_steps: 250_000,
     limit: Duration::from_secs(120),
 };
 const QUICK: Effort = Effort {
     samples: 16,
-    most_steps: 100_000,
-    limit: Duration::from_secs(20),
+    most_steps: 50_000,
+    limit: Duration::from_secs(60),
 };
 
 #[derive(Debug, clap::Args)]
