@@ -79,7 +79,7 @@ impl Display for Operation {
 
 /// A text that names no operation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}", unknown("operation", name, &Operation::ALL.map(Operation::name)))]
+#[error("{}", unknown("cache operation", name, &Operation::ALL.map(Operation::name)))]
 pub struct UnknownOperation {
     /// The name given.
     pub name: String,

@@ -62,6 +62,10 @@ fn a_name_that_nothing_has_gets_the_near_ones_and_all() {
         (&["throughput", "--keys=u32"], "u64"),
         (&["memory", "--caches="], "nuthatch-lockfree"),
         (&["footprint", "--operations=evcit"], "did you mean evict?"),
+        (
+            &["footprint", "--operations="],
+            "name of a cache operation is missing",
+        ),
         (&["simulate", "--policies=lur"], "did you mean lru?"),
         (
             &["simulate", "--policies=caffeine"],
@@ -196,6 +200,7 @@ fn rows_that_cannot_be_written_are_not_measured() {
         &["hitratio", "--quick"],
         &["memory"],
         &["evict"],
+        &["footprint"],
         &["simulate", "--quick"],
         &["advise", "--trace=loop:9:9"],
         &["traces", "loop:9:9"],
