@@ -11,6 +11,7 @@ use crate::keys::KeyKind;
 use crate::workloads::{Operations, Plan};
 use hdrhistogram::Histogram;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -158,7 +159,7 @@ pub fn run<R: KeyKind>(
         stop.store(true, Ordering::Relaxed);
         Ok(workers
             .into_iter()
-            .filter_map(|worker| worker.join().expect("no cache panics"))
+            .filter_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect::<Vec<_>>())
     })?;
     Ok(Outcome::sum(&tallies))

@@ -6,6 +6,7 @@ mod footprint;
 mod hitratio;
 mod input;
 mod memory;
+mod report;
 mod simulate;
 mod throughput;
 mod traces;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Evict(evict::Arguments),
     /// What one operation executes, and which cache lines it touches and shares
     Footprint(footprint::Arguments),
+    /// All of these in one document, with charts: the performance analysis
+    Report(report::Arguments),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
 }
@@ -50,6 +53,7 @@ impl Command {
             Self::Memory(arguments) => memory::run(&arguments),
             Self::Evict(arguments) => evict::run(&arguments),
             Self::Footprint(arguments) => footprint::run(&arguments),
+            Self::Report(arguments) => report::run(&arguments),
             Self::Traces(arguments) => traces::run(&arguments),
         }
     }
@@ -81,6 +85,24 @@ struct Presentation {
 }
 
 impl Presentation {
+    /// As [`give`](Self::give), and then names the caches whose rows are missing, which makes the exit
+    /// code 2.
+    fn give_beside<R: Serialize>(
+        &self,
+        text: impl Display,
+        rows: &[R],
+        failures: &[impl Display],
+    ) -> anyhow::Result<ExitCode> {
+        let code = self.give(text, rows)?;
+        if failures.is_empty() {
+            return Ok(code);
+        }
+        for failure in failures {
+            eprintln!("error: {failure}; the rows of the others are complete");
+        }
+        Ok(ExitCode::from(2))
+    }
+
     /// Gives what was found: the text, and the rows where they were asked for.
     fn give<R: Serialize>(&self, text: impl Display, rows: &[R]) -> anyhow::Result<ExitCode> {
         show(text)?;

@@ -5,7 +5,7 @@ use crate::sizes::percent_of;
 use crate::subject::{Subject, Unshipped};
 use crate::sweep::sweep;
 use crate::trace::Trace;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub struct Grid {
 }
 
 /// One policy at one size of one trace.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Cell {
     /// The trace's name.
     pub trace: String,

@@ -8,6 +8,7 @@
 use crate::caches::{BenchCache, Visitor};
 use crate::keys::{Integers, KeyKind};
 use crate::trace::Request;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -51,7 +52,7 @@ impl Visitor<u64, u64> for Replay<'_> {
             let own: u64 = work();
             let joined = others.into_iter().map(|other| other.join());
             own + joined
-                .map(|misses| misses.expect("no cache panics"))
+                .map(|misses| misses.unwrap_or_else(|panic| resume_unwind(panic)))
                 .sum::<u64>()
         })
     }

@@ -80,7 +80,10 @@ fn throughput_gives_a_row_for_each_combination() {
             "p99_ns",
             "p999_ns",
             "hit_p50_ns",
+            "hit_p90_ns",
+            "hit_p99_ns",
             "hit_p999_ns",
+            "hit_p9999_ns",
         ],
     );
     for row in &rows {
@@ -153,6 +156,8 @@ fn evict_counts_what_the_classic_designs_allocate() {
             "cache",
             "capacity",
             "ns_per_insert",
+            "ns_per_insert_min",
+            "ns_per_insert_max",
             "allocs_per_insert",
             "bytes_per_insert",
         ],

@@ -4,7 +4,7 @@ use super::input::{ColumnArguments, source};
 use super::simulate::{By, default_threads, threads};
 use super::{JsonArguments, open};
 use anyhow::{Context, bail};
-use nuthatch_lab::advice::{Advice, Point, Question, Recommendation};
+use nuthatch_lab::advice::{self, Advice, Question, Recommendation};
 use nuthatch_lab::grid::is_clairvoyant;
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::plot::Plot;
@@ -13,7 +13,7 @@ use nuthatch_lab::shards::{Sample, SampleBounds, Sampler};
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::sizes::CacheSize;
 use nuthatch_lab::subject::SubjectList;
-use nuthatch_lab::svg::{Chart, Curve};
+use nuthatch_lab::svg::{Axis, Curve, LineChart, Point};
 use nuthatch_lab::trace::Source;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -172,8 +172,8 @@ fn table(advice: &Advice, bound: Bound) -> Table {
 }
 
 /// A point of each size.
-fn sizes(advice: &Advice) -> Vec<&Point> {
-    let mut sizes: Vec<&Point> = advice.points.iter().collect();
+fn sizes(advice: &Advice) -> Vec<&advice::Point> {
+    let mut sizes: Vec<&advice::Point> = advice.points.iter().collect();
     sizes.dedup_by_key(|point| point.size);
     sizes
 }
@@ -185,7 +185,7 @@ fn policies(advice: &Advice) -> Vec<&str> {
     of_first.map(|point| point.policy.as_str()).collect()
 }
 
-fn curve<'a>(advice: &'a Advice, policy: &'a str) -> impl Iterator<Item = &'a Point> {
+fn curve<'a>(advice: &'a Advice, policy: &'a str) -> impl Iterator<Item = &'a advice::Point> {
     advice
         .points
         .iter()
@@ -206,17 +206,23 @@ fn plot(advice: &Advice, bound: Bound) -> Plot {
 
 fn picture(name: &str, advice: &Advice, bound: Bound) -> String {
     let curves = policies(advice).into_iter().map(|policy| Curve {
-        name: policy,
+        name: policy.to_owned(),
         points: curve(advice, policy)
             .map(|point| {
                 let percent = 100.0 * point.miss_ratio;
-                (point.size as f64, percent, point.error_points)
+                Point {
+                    x: point.size as f64,
+                    y: percent,
+                    low: (percent - point.error_points).max(0.0),
+                    high: (percent + point.error_points).min(100.0),
+                }
             })
             .collect(),
     });
-    let chart = Chart {
-        title: name,
-        x_name: &format!("size of the cache ({})", bound.unit()),
+    let chart = LineChart {
+        title: name.to_owned(),
+        x: Axis::log(format!("size of the cache ({})", bound.unit())),
+        y: Axis::linear("requests that miss (%)"),
         curves: curves.collect(),
     };
     chart.to_svg()

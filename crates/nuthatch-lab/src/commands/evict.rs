@@ -6,14 +6,15 @@
 
 use super::{JsonArguments, Spread};
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
+use nuthatch_lab::containment::{Panicked, contained};
 use nuthatch_lab::heap::{Allocations, HeapError, HeapMeter};
 use nuthatch_lab::keys::{Integers, KeyKind};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
+use nuthatch_lab::rows::EvictRow;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -46,16 +47,6 @@ pub(crate) struct Arguments {
     json: JsonArguments,
 }
 
-/// One line of the result; its fields are what scripts rely on.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    cache: String,
-    capacity: u32,
-    ns_per_insert: f64,
-    allocs_per_insert: f64,
-    bytes_per_insert: f64,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let quick = arguments.quick;
     let caches = match &arguments.caches {
@@ -70,8 +61,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let rounds = arguments.rounds.unwrap_or(if quick { 1 } else { 3 });
     let millis = arguments.millis.unwrap_or(if quick { 50 } else { 500 });
     let presentation = arguments.json.open()?;
-    let rows = measure(&caches, &capacities, rounds, Duration::from_millis(millis))?;
-    presentation.give(table(&rows), &rows)
+    let (rows, failures) = measure(&caches, &capacities, rounds, Duration::from_millis(millis))?;
+    presentation.give_beside(table(&rows), &rows, &failures)
 }
 
 fn measure(
@@ -79,53 +70,67 @@ fn measure(
     capacities: &[u32],
     rounds: u32,
     duration: Duration,
-) -> Result<Vec<Row>, HeapError> {
+) -> Result<(Vec<EvictRow>, Vec<Panicked>), HeapError> {
     let meter = HeapMeter::new()?;
     let runs = caches.len() as u64 * capacities.len() as u64 * u64::from(rounds);
     let bar = progress::bar("evict", runs);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for &capacity in capacities {
-        let mut costs = vec![Vec::new(); caches.len()];
+        let mut costs = vec![Some(Vec::new()); caches.len()];
         for _ in 0..rounds {
             let mut order: Vec<_> = (0..caches.len()).collect();
             order.shuffle(&mut random);
             for number in order {
-                bar.set_message(format!("{}, {capacity} entries", caches[number]));
+                let cache = &caches[number];
+                let place = format!("evict, {capacity} entries");
+                bar.set_message(format!("{cache}, {place}"));
+                bar.inc(1);
+                let Some(measured) = &mut costs[number] else {
+                    continue;
+                };
                 let pressure = Pressure {
                     meter: &meter,
                     capacity: capacity.into(),
                     duration,
-                    own_threads: caches[number].info().own_threads,
+                    own_threads: cache.info().own_threads,
                 };
-                costs[number].push(caches[number].visit(capacity as usize, pressure));
-                bar.inc(1);
+                let visit = || cache.visit(capacity as usize, pressure);
+                match contained(&cache.to_string(), &place, visit) {
+                    Ok(cost) => measured.push(cost),
+                    Err(panicked) => {
+                        failures.push(panicked);
+                        costs[number] = None;
+                    }
+                }
             }
         }
         rows.extend(
             caches
                 .iter()
                 .zip(&costs)
-                .map(|(cache, costs)| Row::new(cache, capacity, costs)),
+                .filter_map(|(cache, costs)| Some(row(cache, capacity, costs.as_deref()?))),
         );
     }
     bar.finish_and_clear();
-    Ok(rows)
+    Ok((rows, failures))
 }
 
-impl Row {
-    fn new(cache: &CacheSpec, capacity: u32, costs: &[Cost]) -> Self {
-        let median = |of: fn(&Cost) -> f64| {
-            let all: Vec<_> = costs.iter().map(of).collect();
-            Spread::of(&all).median
-        };
-        Self {
-            cache: cache.to_string(),
-            capacity,
-            ns_per_insert: median(|cost| cost.elapsed.as_nanos() as f64 / cost.inserts as f64),
-            allocs_per_insert: median(|cost| cost.allocations.count as f64 / cost.inserts as f64),
-            bytes_per_insert: median(|cost| cost.allocations.bytes as f64 / cost.inserts as f64),
-        }
+fn row(cache: &CacheSpec, capacity: u32, costs: &[Cost]) -> EvictRow {
+    let spread = |of: fn(&Cost) -> f64| {
+        let all: Vec<_> = costs.iter().map(of).collect();
+        Spread::of(&all)
+    };
+    let time = spread(|cost| cost.elapsed.as_nanos() as f64 / cost.inserts as f64);
+    EvictRow {
+        cache: cache.to_string(),
+        capacity,
+        ns_per_insert: time.median,
+        ns_per_insert_min: time.min,
+        ns_per_insert_max: time.max,
+        allocs_per_insert: spread(|cost| cost.allocations.count as f64 / cost.inserts as f64)
+            .median,
+        bytes_per_insert: spread(|cost| cost.allocations.bytes as f64 / cost.inserts as f64).median,
     }
 }
 
@@ -190,7 +195,7 @@ impl Pressure<'_> {
     }
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[EvictRow]) -> Table {
     let numbers =
         ["capacity", "ns/insert", "allocs/insert", "bytes/insert"].map(|name| (name, Align::Right));
     let mut table = Table::new([("cache", Align::Left)].into_iter().chain(numbers));

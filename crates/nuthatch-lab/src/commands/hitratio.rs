@@ -8,12 +8,13 @@ use super::JsonArguments;
 use super::input::TraceArguments;
 use anyhow::bail;
 use nuthatch_lab::caches::{CacheList, Family, listing};
+use nuthatch_lab::containment::{Panicked, contained};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
 use nuthatch_lab::replay::Replay;
+use nuthatch_lab::rows::HitRatioRow;
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::trace::Trace;
-use serde::Serialize;
 use std::process::ExitCode;
 
 const QUICK_SIZES: &[&str] = &["1%", "10%"];
@@ -37,16 +38,6 @@ pub(crate) struct Arguments {
     json: JsonArguments,
 }
 
-/// One line of the result; its fields are what scripts rely on.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    cache: String,
-    trace: String,
-    size: u64,
-    threads: u32,
-    miss_ratio: f64,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for cache in arguments.caches.iter() {
         if cache.info().family == Family::Map {
@@ -54,46 +45,54 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     let presentation = arguments.json.open()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     arguments
         .input
         .for_each(QUICK_SIZES, Bound::Entries, |trace, capacities| {
-            rows.extend(replay_all(arguments, trace, capacities));
+            replay_all(arguments, trace, capacities, &mut rows, &mut failures);
             Ok(())
         })?;
-    presentation.give(table(&rows), &rows)
+    presentation.give_beside(table(&rows), &rows, &failures)
 }
 
-fn replay_all(arguments: &Arguments, trace: &Trace, capacities: &[u64]) -> Vec<Row> {
+fn replay_all(
+    arguments: &Arguments,
+    trace: &Trace,
+    capacities: &[u64],
+    rows: &mut Vec<HitRatioRow>,
+    failures: &mut Vec<Panicked>,
+) {
     let cells = capacities.len() * arguments.threads.len() * arguments.caches.len();
     let bar = progress::bar(trace.name(), cells as u64);
-    let mut rows = Vec::with_capacity(cells);
     for &size in capacities {
         for &threads in &arguments.threads {
             for cache in arguments.caches.iter() {
-                bar.set_message(format!("{cache}, {size} entries, {threads} threads"));
+                let place = format!("{}, {size} entries, {threads} threads", trace.name());
+                bar.set_message(format!("{cache}, {place}"));
                 let replay = Replay {
                     requests: trace.requests(),
                     threads: threads as usize,
                     own_threads: cache.info().own_threads,
                 };
-                let misses = cache.visit(size as usize, replay);
-                rows.push(Row {
-                    cache: cache.to_string(),
-                    trace: trace.name().to_owned(),
-                    size,
-                    threads,
-                    miss_ratio: misses as f64 / trace.requests().len() as f64,
-                });
+                let visit = || cache.visit(size as usize, replay);
+                match contained(&cache.to_string(), &place, visit) {
+                    Ok(misses) => rows.push(HitRatioRow {
+                        cache: cache.to_string(),
+                        trace: trace.name().to_owned(),
+                        size,
+                        threads,
+                        miss_ratio: misses as f64 / trace.requests().len() as f64,
+                    }),
+                    Err(panicked) => failures.push(panicked),
+                }
                 bar.inc(1);
             }
         }
     }
     bar.finish_and_clear();
-    rows
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[HitRatioRow]) -> Table {
     let mut table = Table::new([
         ("trace", Align::Left),
         ("size", Align::Right),

@@ -11,7 +11,7 @@ use nuthatch_lab::heap::{HeapError, HeapMeter, resident_bytes};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
-use serde::{Deserialize, Serialize};
+use nuthatch_lab::rows::{MemoryRow, Phase};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::process::{Command, ExitCode, Stdio};
@@ -48,29 +48,6 @@ pub(crate) struct Arguments {
     json: JsonArguments,
 }
 
-/// One line of the result; its fields are what scripts rely on.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Row {
-    cache: String,
-    keys: Kind,
-    phase: Phase,
-    /// Entries resident at the end of the phase.
-    entries: u64,
-    /// `None` where a thread of the cache's own allocates.
-    heap_bytes_per_entry: Option<f64>,
-    /// `None` where the machine does not tell.
-    rss_bytes_per_entry: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Phase {
-    /// As many insertions as entries fit.
-    Fill,
-    /// Insertions of new keys after that.
-    Churn,
-}
-
 #[expect(clippy::print_stdout, reason = "a parent process reads the rows there")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let entries = arguments
@@ -89,19 +66,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let presentation = arguments.json.open()?;
     let processes = arguments.caches.len() * arguments.keys.len();
     let bar = progress::bar("memory", processes as u64);
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for &kind in &arguments.keys {
         for cache in arguments.caches.iter() {
             bar.set_message(format!("{cache}, {kind}"));
-            rows.extend(
-                measure_apart(cache, kind, entries, arguments.quick)
-                    .with_context(|| format!("cannot measure {cache}"))?,
-            );
+            match measure_apart(cache, kind, entries, arguments.quick) {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => failures.push(format!(
+                    "cannot measure {cache} with {kind} keys: {error:#}"
+                )),
+            }
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    presentation.give(table(&rows), &rows)
+    presentation.give_beside(table(&rows), &rows, &failures)
 }
 
 /// Measures in a new process.
@@ -110,7 +89,7 @@ fn measure_apart(
     kind: Kind,
     entries: u32,
     quick: bool,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<MemoryRow>> {
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
     let mut command = Command::new(program);
     command
@@ -134,7 +113,7 @@ fn measure_here(
     kind: Kind,
     entries: u32,
     quick: bool,
-) -> Result<Vec<Row>, HeapError> {
+) -> Result<Vec<MemoryRow>, HeapError> {
     match kind {
         Kind::U64 => live_out::<Integers>(cache, entries, quick),
         Kind::String => live_out::<Strings>(cache, entries, quick),
@@ -145,7 +124,7 @@ fn live_out<R: KeyKind>(
     cache: &CacheSpec,
     entries: u32,
     quick: bool,
-) -> Result<Vec<Row>, HeapError> {
+) -> Result<Vec<MemoryRow>, HeapError> {
     let life = Life {
         cache,
         meter: HeapMeter::new()?,
@@ -170,11 +149,11 @@ struct Life<'a, R> {
 }
 
 impl<R: KeyKind> Visitor<R::Key, R::Value> for Life<'_, R> {
-    type Output = Result<Vec<Row>, HeapError>;
+    type Output = Result<Vec<MemoryRow>, HeapError>;
 
     fn visit<C: BenchCache<R::Key, R::Value>>(self, build: impl FnOnce() -> C) -> Self::Output {
         let start_bytes = resident_bytes();
-        let row = |phase, resident: u64, heap_bytes: i64| Row {
+        let row = |phase, resident: u64, heap_bytes: i64| MemoryRow {
             cache: self.cache.to_string(),
             keys: R::KIND,
             phase,
@@ -241,7 +220,7 @@ fn resident<R: KeyKind>(cache: &impl BenchCache<R::Key, R::Value>, inserted: u64
     }
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[MemoryRow]) -> Table {
     let words = ["cache", "keys", "phase"].map(|name| (name, Align::Left));
     let numbers = [
         "entries",

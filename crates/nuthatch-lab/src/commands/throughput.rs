@@ -10,15 +10,17 @@ use anyhow::bail;
 use indicatif::ProgressBar;
 use nuthatch_lab::caches::{BenchCache, CacheList, CacheSpec, Visitor, listing};
 use nuthatch_lab::closed_loop::{self, Latency, Outcome, TooManyThreads};
+use nuthatch_lab::containment::{Panicked, contained};
 use nuthatch_lab::keys::{Integers, KeyKind, Kind, Strings};
 use nuthatch_lab::output::{Align, Table};
 use nuthatch_lab::progress;
+use nuthatch_lab::rows::ThroughputRow;
 use nuthatch_lab::workloads::{Plan, Shape, Workload, WorkloadList};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::Serialize;
 use std::process::ExitCode;
+use std::ptr;
 use std::time::{Duration, Instant};
 
 /// The share of a run's time that goes before it to warm up.
@@ -81,26 +83,6 @@ fn key_space(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One line of the result; its fields are what scripts rely on.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    cache: String,
-    workload: &'static str,
-    keys: String,
-    threads: u32,
-    ops_per_s_median: f64,
-    ops_per_s_min: f64,
-    ops_per_s_max: f64,
-    /// `None` where nothing is read.
-    hit_ratio: Option<f64>,
-    p50_ns: u64,
-    p99_ns: u64,
-    p999_ns: u64,
-    /// Of reads that found their key; `None` where there are none.
-    hit_p50_ns: Option<u64>,
-    hit_p999_ns: Option<u64>,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(arguments);
     let keys = f64::from(settings.shape.capacity) * settings.shape.key_space;
@@ -108,8 +90,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bail!("--capacity times --key-space is {keys} keys, and {MOST_KEYS} are the most");
     }
     let presentation = arguments.json.open()?;
-    let rows = measure(&settings)?;
-    presentation.give(table(&rows), &rows)
+    let mut bench = Bench::new(&settings);
+    bench.measure()?;
+    presentation.give_beside(table(&bench.rows), &bench.rows, &bench.failures)
 }
 
 /// What to measure, with nothing left open.
@@ -185,62 +168,98 @@ impl Settings {
     }
 }
 
-fn measure(settings: &Settings) -> Result<Vec<Row>, TooManyThreads> {
-    let bar = progress::bar("throughput", settings.runs());
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.shape.seed);
-    let mut rows = Vec::new();
-    for &kind in &settings.keys {
-        for &workload in &settings.workloads {
-            rows.extend(match kind {
-                Kind::U64 => measure_workload::<Integers>(settings, workload, &mut random, &bar)?,
-                Kind::String => measure_workload::<Strings>(settings, workload, &mut random, &bar)?,
-            });
-        }
-    }
-    bar.finish_and_clear();
-    Ok(rows)
+/// A measurement under way.
+struct Bench<'a> {
+    settings: &'a Settings,
+    bar: ProgressBar,
+    random: Xoshiro256PlusPlus,
+    rows: Vec<ThroughputRow>,
+    failures: Vec<Panicked>,
 }
 
-fn measure_workload<R: KeyKind>(
-    settings: &Settings,
-    workload: Workload,
-    random: &mut Xoshiro256PlusPlus,
-    bar: &ProgressBar,
-) -> Result<Vec<Row>, TooManyThreads> {
-    let plan = Plan::<R>::new(workload, &settings.shape);
-    let mut rows = Vec::new();
-    for &threads in &settings.threads {
+impl<'a> Bench<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            bar: progress::bar("throughput", settings.runs()),
+            random: Xoshiro256PlusPlus::seed_from_u64(settings.shape.seed),
+            rows: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn measure(&mut self) -> Result<(), TooManyThreads> {
+        for &kind in &self.settings.keys {
+            for &workload in &self.settings.workloads {
+                match kind {
+                    Kind::U64 => self.measure_workload::<Integers>(workload)?,
+                    Kind::String => self.measure_workload::<Strings>(workload)?,
+                }
+            }
+        }
+        self.bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn measure_workload<R: KeyKind>(&mut self, workload: Workload) -> Result<(), TooManyThreads> {
+        let plan = Plan::<R>::new(workload, &self.settings.shape);
+        for &threads in &self.settings.threads {
+            self.measure_rounds(workload, &plan, threads)?;
+        }
+        Ok(())
+    }
+
+    /// The rounds of one combination. A cache that panics is left out from then on.
+    fn measure_rounds<R: KeyKind>(
+        &mut self,
+        workload: Workload,
+        plan: &Plan<R>,
+        threads: u32,
+    ) -> Result<(), TooManyThreads> {
+        let settings = self.settings;
         let begin = Instant::now();
-        let mut tallies: Vec<_> = settings.caches.iter().map(|_| Tally::default()).collect();
+        let mut tallies: Vec<_> = settings
+            .caches
+            .iter()
+            .map(|cache| (cache, Some(Tally::default())))
+            .collect();
         for round in 0..settings.rounds {
             let left = u64::from(settings.rounds - round) * settings.caches.len() as u64;
             if round > 0 && begin.elapsed() > settings.budget {
-                bar.inc(left);
+                self.bar.inc(left);
                 break;
             }
-            let mut order: Vec<_> = (0..settings.caches.len()).collect();
-            order.shuffle(random);
-            for number in order {
-                let cache = &settings.caches[number];
-                bar.set_message(format!("{cache}, {workload}, {threads} threads"));
+            tallies.shuffle(&mut self.random);
+            for (cache, slot) in &mut tallies {
+                let place = format!("{workload}, {threads} threads");
+                self.bar.set_message(format!("{cache}, {place}"));
+                self.bar.inc(1);
+                let Some(tally) = slot else {
+                    continue;
+                };
                 let run = Run {
-                    plan: &plan,
+                    plan,
                     threads: threads as usize,
                     duration: settings.run,
                 };
-                tallies[number].add(&cache.visit(plan.room(), run)?);
-                bar.inc(1);
+                match contained(&cache.to_string(), &place, || cache.visit(plan.room(), run)) {
+                    Ok(outcome) => tally.add(&outcome?),
+                    Err(panicked) => {
+                        self.failures.push(panicked);
+                        *slot = None;
+                    }
+                }
             }
         }
-        rows.extend(
-            settings
-                .caches
-                .iter()
-                .zip(&tallies)
-                .map(|(cache, tally)| tally.row(cache, workload, R::KIND, threads)),
-        );
+        for cache in settings.caches.iter() {
+            let mut measured = tallies.iter();
+            let tally = measured
+                .find_map(|(other, tally)| tally.as_ref().filter(|_| ptr::eq(*other, cache)));
+            self.rows
+                .extend(tally.map(|tally| tally.row(cache, workload, R::KIND, threads)));
+        }
+        Ok(())
     }
-    Ok(rows)
 }
 
 /// One run on a new cache.
@@ -279,14 +298,20 @@ impl Tally {
         self.latency.add(&outcome.latency);
     }
 
-    fn row(&self, cache: &CacheSpec, workload: Workload, kind: Kind, threads: u32) -> Row {
+    fn row(
+        &self,
+        cache: &CacheSpec,
+        workload: Workload,
+        kind: Kind,
+        threads: u32,
+    ) -> ThroughputRow {
         let spread = Spread::of(&self.ops_per_s);
         let Latency { all_ns, hits_ns } = &self.latency;
         let of_hits = |quantile| (!hits_ns.is_empty()).then(|| hits_ns.value_at_quantile(quantile));
-        Row {
+        ThroughputRow {
             cache: cache.to_string(),
-            workload: workload.name(),
-            keys: kind.to_string(),
+            workload: workload.name().to_owned(),
+            keys: kind,
             threads,
             ops_per_s_median: spread.median,
             ops_per_s_min: spread.min,
@@ -296,12 +321,15 @@ impl Tally {
             p99_ns: all_ns.value_at_quantile(0.99),
             p999_ns: all_ns.value_at_quantile(0.999),
             hit_p50_ns: of_hits(0.5),
+            hit_p90_ns: of_hits(0.9),
+            hit_p99_ns: of_hits(0.99),
             hit_p999_ns: of_hits(0.999),
+            hit_p9999_ns: of_hits(0.9999),
         }
     }
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[ThroughputRow]) -> Table {
     let words = ["cache", "workload", "keys"].map(|name| (name, Align::Left));
     let numbers = [
         "threads",
@@ -327,8 +355,8 @@ fn table(rows: &[Row]) -> Table {
     for row in rows {
         table.row([
             row.cache.clone(),
-            row.workload.to_owned(),
-            row.keys.clone(),
+            row.workload.clone(),
+            row.keys.to_string(),
             row.threads.to_string(),
             millions(row.ops_per_s_median),
             millions(row.ops_per_s_min),

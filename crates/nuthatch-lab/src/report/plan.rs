@@ -1,0 +1,423 @@
+//! What a report measures.
+//!
+//! Each unit is one command of the laboratory, in which all caches are measured in turn, round by
+//! round. Units are minutes at most: what an interruption loses.
+
+use crate::caches::{CacheList, Family, roster};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How thorough a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// Less than ten minutes on two cores.
+    Quick,
+    /// Less than ninety.
+    Full,
+}
+
+/// What a unit's rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Throughput by threads, everything resident.
+    Lock,
+    /// What one operation executes and touches.
+    Footprint,
+    /// The cost of an eviction by capacity.
+    Evict,
+    /// Evictions by threads.
+    EvictThreads,
+    /// Durations of hits among writes.
+    Latency,
+    /// What policies miss.
+    Policies,
+    /// What `dlfu` misses as its weight moves.
+    Weights,
+    /// What caches miss.
+    HitRatios,
+    /// Bytes of an entry.
+    Memory,
+    /// Throughput of all caches.
+    Peers,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit {
+    /// What its rows are for.
+    pub part: Part,
+    /// What to tell people who wait.
+    pub name: String,
+    /// The command's arguments.
+    pub arguments: Vec<String>,
+    /// How long it takes on two cores, roughly.
+    pub expected: Duration,
+}
+
+/// All measurements of a report, in order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How thorough they are.
+    pub scale: Scale,
+    /// The measurements.
+    pub units: Vec<Unit>,
+}
+
+/// The designs whose locks are compared, and maps that show what is possible; at most eight, as many
+/// as a chart shows.
+const LOCKS: [&str; 8] = [
+    "nuthatch-lockfree",
+    "nuthatch-locked",
+    "classic-rwlock",
+    "classic-lockfree",
+    "papaya",
+    "dashmap",
+    "quick_cache",
+    "neocache",
+];
+/// Those whose evictions are.
+const EVICTORS: [&str; 8] = [
+    "nuthatch-lockfree",
+    "nuthatch-lockfree:s3_fifo",
+    "classic-rwlock",
+    "classic-lockfree",
+    "quick_cache",
+    "neocache",
+    "scc_hashcache",
+    "moka",
+];
+/// The same from several threads.
+const THREADED_EVICTORS: [&str; 8] = [
+    "nuthatch-lockfree",
+    "nuthatch-locked",
+    "classic-rwlock",
+    "classic-lockfree",
+    "mutex_lru",
+    "quick_cache",
+    "neocache",
+    "scc_hashcache",
+];
+const LATENCIES: [&str; 8] = [
+    "nuthatch-lockfree",
+    "nuthatch-locked",
+    "classic-rwlock:batch",
+    "quick_cache",
+    "neocache",
+    "scc_hashcache",
+    "moka",
+    "foyer",
+];
+/// The policies of the curves and of the matrix.
+pub(super) const POLICIES: &str =
+    "default,lru,sieve,s3_fifo,w_tiny_lfu,arc,lirs,belady,clock,two_q,slru,lfu,fifo,random";
+/// The weights of `dlfu`, from LFU to LRU.
+const WEIGHTS: &str = "dlfu:0,dlfu:0.01,dlfu:0.03,dlfu:0.1,dlfu:0.3,dlfu:0.5,dlfu:0.8,dlfu:1";
+const SIZES: &str = "0.3%,1%,3%,10%,30%";
+/// Traces made up on the spot, beside those that come along.
+const SYNTHETIC: [&str; 3] = [
+    "zipf:0.9:100000:1000000",
+    "scan:0.9:20000:1000000",
+    "loop:10000:200000",
+];
+
+/// The names of those that this build has, with commas between them.
+fn present(names: &[&str]) -> String {
+    let has = |name: &&&str| {
+        let plain = name.split(':').next().unwrap_or(name);
+        roster().any(|info| info.name == plain)
+    };
+    names
+        .iter()
+        .filter(has)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Ours and all others that keep a bound, but for the classic designs, whose evictions take too long.
+fn bounded(ours: &[&str]) -> String {
+    let all = CacheList::all();
+    let peers = all
+        .iter()
+        .filter(|cache| cache.info().family == Family::Peer);
+    let names: Vec<_> = ours
+        .iter()
+        .copied()
+        .chain(peers.map(|cache| cache.info().name))
+        .collect();
+    present(&names)
+}
+
+impl Plan {
+    /// The measurements of a report, on traces of the caller's own as well, if there are any.
+    pub fn new(scale: Scale, traces: &[String]) -> Self {
+        let mut plan = Self {
+            scale,
+            units: Vec::new(),
+        };
+        plan.add_lock();
+        plan.add_footprint();
+        plan.add_eviction();
+        plan.add_latency();
+        plan.add_policies(traces);
+        plan.add_memory();
+        plan.add_peers();
+        plan
+    }
+
+    /// What is quick and what is not.
+    fn choose<T>(&self, quick: T, full: T) -> T {
+        match self.scale {
+            Scale::Quick => quick,
+            Scale::Full => full,
+        }
+    }
+
+    fn add(&mut self, part: Part, name: &str, seconds: f64, arguments: &[&str]) {
+        self.units.push(Unit {
+            part,
+            name: name.to_owned(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            expected: Duration::from_secs_f64(seconds),
+        });
+    }
+
+    /// Adds a throughput measurement of each of some workloads.
+    fn add_throughput(&mut self, part: Part, caches: &str, workload: &str, more: &[&str]) {
+        let (rounds, millis) = self.choose((3, 60), (5, 300));
+        let option = |name: &str| {
+            let place = more.iter().position(|word| *word == name)?;
+            more.get(place + 1).copied()
+        };
+        let millis = option("--millis")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(millis);
+        let threads = option("--threads").unwrap_or("1,2");
+        let runs = rounds * caches.split(',').count() * threads.split(',').count();
+        let seconds = runs as f64 * (f64::from(millis) * 1.2e-3 + self.choose(0.03, 0.2));
+        let (rounds, millis) = (rounds.to_string(), millis.to_string());
+        let mut arguments = vec!["throughput", "--caches", caches, "--workloads", workload];
+        arguments.extend(["--rounds", &rounds]);
+        if option("--millis").is_none() {
+            arguments.extend(["--millis", &millis]);
+        }
+        arguments.extend(more);
+        let keys = option("--keys").unwrap_or("u64");
+        let name = format!("throughput, {workload}, {keys}, {threads} threads");
+        self.add(part, &name, seconds, &arguments);
+    }
+
+    fn add_lock(&mut self) {
+        let threads = self.choose("1,2,8,1000", "1,2,4,16,64,1000");
+        let capacity = self.choose("10000", "100000");
+        for workload in ["read-only", "read-heavy", "hot-key"] {
+            let more = [
+                "--threads",
+                threads,
+                "--key-space",
+                "1",
+                "--capacity",
+                capacity,
+            ];
+            self.add_throughput(Part::Lock, &present(&LOCKS), workload, &more);
+        }
+    }
+
+    fn add_footprint(&mut self) {
+        let caches = present(
+            &[
+                &LOCKS[..],
+                &[
+                    "scc_hashcache",
+                    "moka",
+                    "foyer",
+                    "mutex_lru",
+                    "rwlock_hashmap",
+                ],
+            ]
+            .concat(),
+        );
+        let arguments = [
+            "footprint",
+            "--caches",
+            &caches,
+            "--operations",
+            "hit,update,evict",
+            "--keys",
+            "u64",
+        ];
+        self.add(Part::Footprint, "footprint of operations", 40.0, &arguments);
+    }
+
+    fn add_eviction(&mut self) {
+        let caches = present(&EVICTORS);
+        let (capacities, rounds, millis) = self.choose(
+            ("1000,10000,100000", "3", "50"),
+            ("1000,10000,100000,1000000,10000000", "3", "200"),
+        );
+        let arguments = [
+            "evict",
+            "--caches",
+            &caches,
+            "--capacity",
+            capacities,
+            "--rounds",
+            rounds,
+            "--millis",
+            millis,
+        ];
+        self.add(
+            Part::Evict,
+            "evictions by capacity",
+            self.choose(15.0, 400.0),
+            &arguments,
+        );
+        let threads = self.choose("1,2,8", "1,2,4,16,64");
+        // Larger, and the classic designs would not end one eviction in a run.
+        let more = ["--threads", threads, "--capacity", "10000"];
+        self.add_throughput(
+            Part::EvictThreads,
+            &present(&THREADED_EVICTORS),
+            "evict",
+            &more,
+        );
+    }
+
+    fn add_latency(&mut self) {
+        let capacity = self.choose("10000", "100000");
+        let millis = self.choose("300", "1000");
+        for workload in ["write-heavy", "read-heavy"] {
+            let more = ["--threads", "2", "--capacity", capacity, "--millis", millis];
+            self.add_throughput(Part::Latency, &present(&LATENCIES), workload, &more);
+        }
+    }
+
+    fn add_policies(&mut self, traces: &[String]) {
+        for (part, policies) in [(Part::Policies, POLICIES), (Part::Weights, WEIGHTS)] {
+            let what = match part {
+                Part::Policies => "policies",
+                _ => "weights of dlfu",
+            };
+            let arguments = ["simulate", "--quick", "--policies", policies];
+            self.add(part, &format!("{what}, recorded traces"), 8.0, &arguments);
+            for trace in SYNTHETIC
+                .iter()
+                .copied()
+                .chain(traces.iter().map(String::as_str))
+            {
+                let arguments = [
+                    "simulate",
+                    "--traces",
+                    trace,
+                    "--sizes",
+                    SIZES,
+                    "--policies",
+                    policies,
+                ];
+                self.add(part, &format!("{what}, {trace}"), 6.0, &arguments);
+            }
+        }
+        let caches = bounded(&["nuthatch-lockfree", "nuthatch-locked"]);
+        let arguments = [
+            "hitratio",
+            "--quick",
+            "--caches",
+            &caches,
+            "--threads",
+            "1,8",
+        ];
+        self.add(Part::HitRatios, "caches, recorded traces", 40.0, &arguments);
+    }
+
+    fn add_memory(&mut self) {
+        let entries = self.choose("100000", "1000000");
+        let caches = bounded(&["nuthatch-lockfree", "nuthatch-lockfree:ttl"]);
+        let caches = match present(&["moka"]).as_str() {
+            "" => caches,
+            _ => caches + ",moka:ttl",
+        };
+        for keys in ["u64", "string"] {
+            let mut arguments = vec![
+                "memory",
+                "--caches",
+                &caches,
+                "--entries",
+                entries,
+                "--keys",
+                keys,
+            ];
+            if self.scale == Scale::Quick {
+                arguments.push("--quick");
+            }
+            self.add(
+                Part::Memory,
+                &format!("memory, {keys}"),
+                self.choose(12.0, 120.0),
+                &arguments,
+            );
+        }
+    }
+
+    fn add_peers(&mut self) {
+        let ours = [
+            "nuthatch-lockfree",
+            "nuthatch-lockfree:s3_fifo",
+            "nuthatch-locked",
+        ];
+        let maps = present(&["papaya", "dashmap", "scc_hashmap"]);
+        let caches = [bounded(&ours), maps].join(",");
+        let caches = caches.trim_end_matches(',');
+        let capacity = self.choose("10000", "100000");
+        let kinds: &[&str] = self.choose(&["u64"], &["u64", "string"]);
+        for keys in kinds {
+            for workload in crate::workloads::Workload::ALL {
+                let more = ["--threads", "1,2", "--keys", keys, "--capacity", capacity];
+                self.add_throughput(Part::Peers, caches, workload.name(), &more);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_unit_is_planned_twice_and_none_names_what_the_build_lacks() {
+        for scale in [Scale::Quick, Scale::Full] {
+            let units = Plan::new(scale, &["a.csv".to_owned()]).units;
+            for (number, unit) in units.iter().enumerate() {
+                let same = |other: &&Unit| other.arguments == unit.arguments;
+                assert!(
+                    !units[..number].iter().any(|other| same(&other)),
+                    "{}",
+                    unit.name
+                );
+                assert!(
+                    unit.arguments.iter().all(|word| !word.is_empty()),
+                    "{unit:?}"
+                );
+                if let Some(caches) = unit.arguments.iter().position(|word| word == "--caches") {
+                    assert!(
+                        unit.arguments[caches + 1].parse::<CacheList>().is_ok(),
+                        "{unit:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_expected_keeps_within_what_is_promised() {
+        for (scale, minutes) in [(Scale::Quick, 10), (Scale::Full, 90)] {
+            let plan = Plan::new(scale, &[]);
+            let expected: Duration = plan.units.iter().map(|unit| unit.expected).sum();
+            assert!(
+                expected < Duration::from_secs(60 * minutes),
+                "{scale:?}: {expected:?}"
+            );
+        }
+    }
+}
