@@ -361,6 +361,7 @@ fn clock_cost_ns() -> u64 {
 mod tests {
     use super::*;
     use crate::caches::{CacheSpec, Visitor};
+    use crate::containment::contained;
     use crate::keys::{Integers, Strings};
     use crate::workloads::{Shape, Workload};
 
@@ -394,6 +395,39 @@ mod tests {
             threads,
         };
         spec.visit(plan.room(), measurement)
+    }
+
+    /// Panics at a read.
+    struct Faulty;
+
+    impl BenchCache<u64, u64> for Faulty {
+        fn read<T>(&self, key: &u64, _: impl FnOnce(&u64) -> T) -> Option<T> {
+            panic!("nothing is known of {key}")
+        }
+
+        fn insert(&self, _: u64, _: u64) {}
+
+        fn resident(&self) -> Option<usize> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_panic_of_a_thread_is_that_of_the_measurement() {
+        let shape = Shape {
+            capacity: 10,
+            key_space: 1.0,
+            seed: 3,
+        };
+        let plan = Plan::<Integers>::new(Workload::HotKey, &shape);
+        let measured = contained("faulty", "hot-key", || {
+            run(&Faulty, &plan, 2, 0, Duration::from_millis(1)).map(|outcome| outcome.reads)
+        });
+        let panicked = measured.unwrap_err();
+        assert!(
+            panicked.message.starts_with("nothing is known of"),
+            "{panicked}"
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ use nuthatch_lab::report::{
     self, About, Comparison, Document, Plan, Record, Results, Scale, document,
 };
 use nuthatch_lab::trace::Source;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
 /// Changes that a terminal shows; the report has them all.
 const SHOWN_CHANGES: usize = 20;
@@ -100,7 +100,10 @@ fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Record> {
     let about = About::here(scale, &names).context("cannot read this program")?;
     let mut record = Record::resume(directory, about, arguments.fresh)?;
     let plan = Plan::new(scale, &traces);
-    report::run(&plan, &mut record, directory, |line| eprintln!("{line}"))?;
+    let program = env::current_exe().context("cannot find this program to start it again")?;
+    report::run(&program, &plan, &mut record, directory, |line| {
+        eprintln!("{line}")
+    })?;
     Ok(record)
 }
 

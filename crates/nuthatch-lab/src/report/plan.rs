@@ -226,29 +226,41 @@ impl Plan {
     }
 
     fn add_footprint(&mut self) {
-        let caches = present(
+        let more = [
+            "scc_hashcache",
+            "moka",
+            "foyer",
+            "mutex_lru",
+            "rwlock_hashmap",
+        ];
+        let hits = present(&[&LOCKS[..], &more].concat());
+        // Step by step, an eviction that looks at all entries takes minutes.
+        let writes = present(
             &[
-                &LOCKS[..],
-                &[
-                    "scc_hashcache",
-                    "moka",
-                    "foyer",
-                    "mutex_lru",
-                    "rwlock_hashmap",
-                ],
+                &["nuthatch-lockfree:s3_fifo"],
+                &LOCKS[..2],
+                &LOCKS[6..],
+                &more[..4],
             ]
             .concat(),
         );
-        let arguments = [
-            "footprint",
-            "--caches",
-            &caches,
-            "--operations",
-            "hit,update,evict",
-            "--keys",
-            "u64",
-        ];
-        self.add(Part::Footprint, "footprint of operations", 40.0, &arguments);
+        for (caches, operations) in [(hits, "hit"), (writes, "update,evict")] {
+            let arguments = [
+                "footprint",
+                "--caches",
+                &caches,
+                "--operations",
+                operations,
+                "--keys",
+                "u64",
+            ];
+            self.add(
+                Part::Footprint,
+                &format!("footprint, {operations}"),
+                20.0,
+                &arguments,
+            );
+        }
     }
 
     fn add_eviction(&mut self) {

@@ -39,14 +39,15 @@ pub enum RunError {
     Start(#[source] io::Error),
 }
 
-/// Runs what the record lacks of the plan, and tells `show` how far it is, a line at a time.
+/// Runs what the record lacks of the plan with `program`, the laboratory, and tells `show` how far it
+/// is, a line at a time.
 pub fn run(
+    program: &Path,
     plan: &Plan,
     record: &mut Record,
     directory: &Path,
     mut show: impl FnMut(&str),
 ) -> Result<(), RunError> {
-    let program = std::env::current_exe().map_err(RunError::Start)?;
     let left: Vec<_> = plan.units.iter().filter(|unit| !record.has(unit)).collect();
     let done = plan.units.len() - left.len();
     if done > 0 {
@@ -65,7 +66,7 @@ pub fn run(
             unit.name,
             in_words(pace.of(expected))
         ));
-        let finished = measure(&program, unit, directory)?;
+        let finished = measure(program, unit, directory)?;
         if let Some(failure) = &finished.failure {
             show(&format!("    {failure}"));
         }

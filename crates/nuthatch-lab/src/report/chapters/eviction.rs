@@ -4,6 +4,7 @@ use super::{
     CLASSIC_COPY, CLASSIC_LOCK, LOCK_FREE, LOCKED, MOST_CURVES, at, by_threads, count, digits,
     distinct, figure, millions, of_workload, thread_counts, times,
 };
+use crate::footprint::Operation;
 use crate::keys::Kind;
 use crate::report::document::Document;
 use crate::report::plan::Part;
@@ -100,12 +101,52 @@ pub(super) fn write(document: &mut Document, results: &Results) {
             results.command(Part::EvictThreads, "evict").as_deref(),
         );
     }
+    footprints(document, results);
     document.text(
         "What Nuthatch's engines do about it: entries lie in a slab that readers reach without a lock and whose \
          order the policy keeps in lists of indices, guarded by the shard's writer lock. An eviction takes the \
          victim off its list and its cell out of the table; readers that still look at the entry are \
          protected by hazard pointers, and it is dropped when they are gone. Nothing is copied or searched.",
     );
+}
+
+/// What writes execute and touch.
+fn footprints(document: &mut Document, results: &Results) {
+    let writes = results
+        .footprint
+        .iter()
+        .filter(|row| row.operation != Operation::Hit && row.keys == Kind::U64);
+    let rows: Vec<_> = writes
+        .map(|row| {
+            vec![
+                format!("{}, {}", row.cache, row.operation),
+                digits(row.instructions),
+                digits(row.atomic_instructions),
+                digits(row.lines_read),
+                digits(row.lines_written),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    document.section("What writes execute and touch");
+    document.text(
+        "Followed step by step, means of some tens of operations. *update* overwrites a resident key, *evict* \
+         inserts a new one into a full cache. Each line that is read or written may be a wait for memory, or \
+         for another core that has it.",
+    );
+    let columns = [
+        "u64 keys",
+        "instructions",
+        "atomic",
+        "lines read",
+        "lines written",
+    ];
+    document.table(&columns, &rows);
+    if let Some(command) = results.command(Part::Footprint, "evict") {
+        document.text(&format!("```sh\n{command}\n```"));
+    }
 }
 
 fn of<'a>(rows: &'a [EvictRow], cache: &str) -> Vec<&'a EvictRow> {

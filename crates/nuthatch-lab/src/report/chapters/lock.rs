@@ -146,7 +146,7 @@ fn why(document: &mut Document, results: &Results) {
             shared(classic),
         ));
     }
-    if let Some(command) = results.command(Part::Footprint, "footprint") {
+    if let Some(command) = results.command(Part::Footprint, "hit") {
         document.text(&format!("```sh\n{command}\n```"));
     }
 }

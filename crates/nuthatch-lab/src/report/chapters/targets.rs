@@ -47,11 +47,7 @@ pub(super) fn write(document: &mut Document, results: &Results) {
             if target.met { "met" } else { "**missed**" }.to_owned(),
         ]
     };
-    let rows: Vec<_> = unmet
-        .iter()
-        .chain(&met)
-        .map(line)
-        .collect();
+    let rows: Vec<_> = unmet.iter().chain(&met).map(line).collect();
     document.table(&["what", "aim", "found", ""], &rows);
 }
 
