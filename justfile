@@ -15,14 +15,10 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-# Speed, evictions, memory and hit ratios in brief, with the rows as JSON; machines in other use give
-# useless timings.
-bench out="target/bench":
-    mkdir -p {{out}}
-    cargo run --release --package nuthatch-lab -- throughput --quick --json {{out}}/throughput.json
-    cargo run --release --package nuthatch-lab -- evict --quick --json {{out}}/evict.json
-    cargo run --release --package nuthatch-lab -- memory --quick --json {{out}}/memory.json
-    cargo run --release --package nuthatch-lab -- hitratio --quick --json {{out}}/hitratio.json
+# The performance analysis: up to ninety minutes, or less than ten with `--quick`; machines in other use
+# give useless timings.
+report out="target/report" *options="":
+    cargo run --release --package nuthatch-lab -- report --out {{out}} {{options}}
 
 # Instructions that an operation executes, which no noise disturbs. Needs valgrind.
 instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict" capacities="1000,10000,100000,1000000":

@@ -37,16 +37,16 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(160, 140, 20),
     RGBColor(128, 128, 128),
 ];
-const WIDTH: u32 = 720;
+const WIDTH: u32 = 600;
 /// What the title takes.
 const TITLE_HEIGHT: i32 = 34;
-const LEGEND_LINE: i32 = 24;
-const LEGEND_COLUMNS: usize = 3;
+const LEGEND_LINE: i32 = 25;
+const LEGEND_COLUMNS: usize = 2;
 const MARK: i32 = 4;
 /// The sizes of titles, of names of axes, and of all other text.
-const TITLE_PIXELS: i32 = 18;
-const NAME_PIXELS: i32 = 15;
-const TEXT_PIXELS: i32 = 14;
+const TITLE_PIXELS: i32 = 19;
+const NAME_PIXELS: i32 = 17;
+const TEXT_PIXELS: i32 = 16;
 
 type Drawing = Result<(), Box<dyn Error + Send + Sync>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -250,19 +250,19 @@ fn legend_height(names: usize) -> i32 {
     names.div_ceil(LEGEND_COLUMNS) as i32 * LEGEND_LINE + 6
 }
 
-/// Names the series in the lowest part of a picture, row by row; `sample` draws one's line or box
-/// around a place.
+/// Names the series in the lowest part of a picture, row by row; `sample` draws the line or box of the
+/// series of a number around a place.
 fn draw_legend(
     area: &Area<'_>,
-    names: &[&str],
+    names: &[(usize, &str)],
     sample: impl Fn(usize, (i32, i32)) -> Drawing,
 ) -> Drawing {
     let (width, height) = area.dim_in_pixel();
     let top = height as i32 - legend_height(names.len());
     let column_width = (width as i32 - 40) / LEGEND_COLUMNS as i32;
-    for (number, name) in names.iter().enumerate() {
-        let x = 20 + (number % LEGEND_COLUMNS) as i32 * column_width;
-        let y = top + (number / LEGEND_COLUMNS) as i32 * LEGEND_LINE + LEGEND_LINE / 2;
+    for (place, &(number, name)) in names.iter().enumerate() {
+        let x = 20 + (place % LEGEND_COLUMNS) as i32 * column_width;
+        let y = top + (place / LEGEND_COLUMNS) as i32 * LEGEND_LINE + LEGEND_LINE / 2;
         sample(number, (x + 14, y))?;
         let text = style(TEXT_PIXELS, HPos::Left, VPos::Center);
         write(area, name, (x + 36, y), text)?;

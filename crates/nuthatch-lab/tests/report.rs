@@ -99,7 +99,7 @@ fn what_is_measured_is_kept_and_only_the_rest_is_measured_again() {
     );
     let text = document(&results, None).markdown().to_owned();
     assert!(
-        text.contains("1 measurements failed") && text.contains("no-such-cache"),
+        text.contains("1 measurement failed") && text.contains("no-such-cache"),
         "{text}"
     );
 

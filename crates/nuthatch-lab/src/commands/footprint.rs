@@ -81,17 +81,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
             Err(error) => {
                 let name = format!("{cache}, {}, {}", subject.operation, subject.keys);
-                failures.push(format!("{:#}", anyhow::Error::new(error).context(name)));
+                failures.push(format!(
+                    "cannot measure {:#}",
+                    anyhow::Error::new(error).context(name)
+                ));
             }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let code = presentation.give(table(&rows), &rows)?;
-    if !failures.is_empty() {
-        bail!("cannot measure {}", failures.join("; nor "));
-    }
-    Ok(code)
+    presentation.give_beside(table(&rows), &rows, &failures)
 }
 
 /// What is measured, in order. Maps evict nothing.

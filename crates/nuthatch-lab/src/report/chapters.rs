@@ -16,7 +16,7 @@ use super::results::Results;
 use crate::caches::{CacheSpec, Family};
 use crate::keys::Kind;
 use crate::rows::ThroughputRow;
-use crate::svg::{Axis, Curve, LineChart, Point, short};
+use crate::svg::{Axis, Curve, LineChart, Point};
 
 /// The two engines, and the two designs that most programs have.
 const LOCK_FREE: &str = "nuthatch-lockfree";
@@ -65,7 +65,8 @@ fn opening(document: &mut Document, results: &Results) {
         .count();
     if failures > 0 {
         document.text(&format!(
-            "**{failures} measurements failed**, wholly or in part; the last chapter has what they said."
+            "**{} failed**, wholly or in part; the last chapter has what was said.",
+            several(failures, "measurement")
         ));
     }
 }
@@ -103,6 +104,7 @@ fn changes(document: &mut Document, comparison: &Comparison) {
 /// A ratio in words.
 fn times(ratio: f64) -> String {
     let decimals = match ratio {
+        ratio if ratio >= 999.5 => return format!("{} times", count(ratio)),
         ratio if ratio >= 9.95 => 0,
         ratio if ratio >= 1.095 => 1,
         _ => 2,
@@ -134,15 +136,6 @@ fn family(cache: &str) -> Option<Family> {
 
 fn is_ours(cache: &str) -> bool {
     family(cache) == Some(Family::Ours)
-}
-
-/// A text with its first letter in upper case.
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters
-        .next()
-        .map(|letter| letter.to_uppercase().to_string());
-    first.unwrap_or_default() + letters.as_str()
 }
 
 /// The rows of one workload.
@@ -223,9 +216,23 @@ fn figure(name: &str, chart: LineChart) -> Option<Figure> {
     })
 }
 
-/// A number for a sentence.
+/// A whole number for a sentence.
 fn count(value: f64) -> String {
-    short(value).replace(" k", ",000")
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (number, digit) in digits.chars().enumerate() {
+        if number > 0 && (digits.len() - number).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// So many of something that has a plural in s.
+fn several(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
 }
 
 #[cfg(test)]

@@ -73,17 +73,18 @@ impl Document {
         self.figures.push(figure);
     }
 
-    /// A table; the first column is of words, the others of numbers.
+    /// A table; columns of numbers are set flush right.
     pub fn table(&mut self, columns: &[&str], rows: &[Vec<String>]) {
-        let rule = columns
-            .iter()
-            .enumerate()
-            .map(|(number, _)| if number == 0 { "---" } else { "---:" });
-        let mut text = format!(
-            "| {} |\n| {} |\n",
-            columns.join(" | "),
-            rule.collect::<Vec<_>>().join(" | ")
-        );
+        let rule = (0..columns.len()).map(|column| {
+            let mut cells = rows.iter().filter_map(|row| row.get(column));
+            if cells.all(|cell| is_number(cell)) {
+                "---:"
+            } else {
+                "---"
+            }
+        });
+        let rule: Vec<_> = rule.collect();
+        let mut text = format!("| {} |\n| {} |\n", columns.join(" | "), rule.join(" | "));
         for row in rows {
             let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
             writeln!(text, "| {} |", cells.join(" | ")).expect("a text takes more");
@@ -174,6 +175,14 @@ impl Document {
         );
         Event::InlineHtml(CowStr::from(svg))
     }
+}
+
+/// Whether a cell holds a number, perhaps with a unit and marked.
+fn is_number(cell: &str) -> bool {
+    let plain = cell.trim_matches('*');
+    let starts =
+        |cell: &str| cell.starts_with(|first: char| first.is_ascii_digit() || "+-".contains(first));
+    plain.is_empty() || (starts(plain) && plain.split_whitespace().count() <= 2)
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub struct Plan {
 }
 
 /// The designs whose locks are compared, and maps that show what is possible; at most eight, as many
-/// as a chart shows.
+/// as a chart shows. Who is in several lists has the same place in each, and so the same colour.
 const LOCKS: [&str; 8] = [
     "nuthatch-lockfree",
     "nuthatch-locked",
@@ -83,10 +83,10 @@ const EVICTORS: [&str; 8] = [
     "nuthatch-lockfree:s3_fifo",
     "classic-rwlock",
     "classic-lockfree",
-    "quick_cache",
-    "neocache",
     "scc_hashcache",
     "moka",
+    "quick_cache",
+    "neocache",
 ];
 /// The same from several threads.
 const THREADED_EVICTORS: [&str; 8] = [
@@ -94,20 +94,20 @@ const THREADED_EVICTORS: [&str; 8] = [
     "nuthatch-locked",
     "classic-rwlock",
     "classic-lockfree",
+    "scc_hashcache",
     "mutex_lru",
     "quick_cache",
     "neocache",
-    "scc_hashcache",
 ];
 const LATENCIES: [&str; 8] = [
     "nuthatch-lockfree",
     "nuthatch-locked",
     "classic-rwlock:batch",
-    "quick_cache",
-    "neocache",
+    "foyer",
     "scc_hashcache",
     "moka",
-    "foyer",
+    "quick_cache",
+    "neocache",
 ];
 /// The policies of the curves and of the matrix.
 pub(super) const POLICIES: &str =
@@ -344,7 +344,8 @@ impl Plan {
     }
 
     fn add_memory(&mut self) {
-        let entries = self.choose("100000", "1000000");
+        // Fewer, and what is rounded up once for a cache would count as every entry's.
+        let entries = "1000000";
         let caches = bounded(&["nuthatch-lockfree", "nuthatch-lockfree:ttl"]);
         let caches = match present(&["moka"]).as_str() {
             "" => caches,
@@ -366,7 +367,7 @@ impl Plan {
             self.add(
                 Part::Memory,
                 &format!("memory, {keys}"),
-                self.choose(12.0, 120.0),
+                self.choose(45.0, 120.0),
                 &arguments,
             );
         }

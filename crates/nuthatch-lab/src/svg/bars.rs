@@ -9,12 +9,12 @@ use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
 /// Where bars begin: what they are of stands left of it.
-const LEFT: i32 = 190;
+const LEFT: i32 = 196;
 /// The numbers behind the longest bar need room.
-const RIGHT: i32 = 76;
-const BAR_HEIGHT: i32 = 17;
+const RIGHT: i32 = 84;
+const BAR_HEIGHT: i32 = 19;
 const GAP: i32 = 11;
-const BELOW: i32 = 58;
+const BELOW: i32 = 66;
 
 /// Bars to draw.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl BarChart {
             write(area, &short(value), (x, self.bottom() + 6), text)?;
         }
         line(area, [(LEFT, TITLE_HEIGHT), (LEFT, self.bottom())], GREY)?;
-        let middle = (LEFT + width as i32 / 2, self.bottom() + 40);
+        let middle = (LEFT + width as i32 / 2, self.bottom() + 46);
         let name = style(NAME_PIXELS, HPos::Center, VPos::Center);
         write(area, &self.axis.name, middle, name)?;
         for (number, group) in self.groups.iter().enumerate() {
@@ -137,10 +137,9 @@ impl BarChart {
             }
         }
         if self.series.len() > 1 {
-            let names: Vec<_> = self
-                .series
-                .iter()
-                .map(|series| series.name.as_str())
+            let series = self.series.iter().enumerate();
+            let names: Vec<_> = series
+                .map(|(number, series)| (number, series.name.as_str()))
                 .collect();
             draw_legend(area, &names, |number, (x, y)| {
                 let corners = [(x - 12, y - 6), (x + 12, y + 6)];

@@ -7,13 +7,13 @@ use super::{
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
-const PLOT_HEIGHT: i32 = 330;
+const PLOT_HEIGHT: i32 = 310;
 /// Left of the plot stand the y axis' name and numbers, below it the x axis'.
-const LEFT: i32 = 82;
-const RIGHT: i32 = 22;
-const BELOW: i32 = 56;
-/// Numbers of the x axis that would stand closer are left out.
-const NUMBER_WIDTH: i32 = 46;
+const LEFT: i32 = 88;
+const RIGHT: i32 = 34;
+const BELOW: i32 = 64;
+/// The width of a digit, roughly. Numbers of the x axis that would run into each other are left out.
+const DIGIT_WIDTH: i32 = 9;
 
 /// Curves to draw.
 #[derive(Clone, Debug)]
@@ -24,7 +24,8 @@ pub struct LineChart {
     pub x: Axis,
     /// The y axis.
     pub y: Axis,
-    /// The curves, eight at most; the first one is drawn in front.
+    /// The curves, eight at most; the first one is drawn in front. One without points is left out, and
+    /// its colour with it.
     pub curves: Vec<Curve>,
 }
 
@@ -92,7 +93,15 @@ impl LineChart {
             },
             y: self.y.scale.range(least(|at| at.low), most(|at| at.high)),
         };
-        let height = TITLE_HEIGHT + PLOT_HEIGHT + BELOW + legend_height(self.curves.len());
+        let height = TITLE_HEIGHT
+            + PLOT_HEIGHT
+            + BELOW
+            + legend_height(
+                self.curves
+                    .iter()
+                    .filter(|curve| !curve.points.is_empty())
+                    .count(),
+            );
         svg(WIDTH, height as u32, |area| plot.draw(area))
     }
 }
@@ -105,18 +114,14 @@ impl Plot<'_> {
         for (number, curve) in self.chart.curves.iter().enumerate().rev() {
             self.draw_curve(area, number, curve)?;
         }
-        let names: Vec<_> = self
-            .chart
-            .curves
-            .iter()
-            .map(|curve| curve.name.as_str())
+        let curves = self.chart.curves.iter().enumerate();
+        let drawn: Vec<_> = curves
+            .filter(|(_, curve)| !curve.points.is_empty())
+            .map(|(number, curve)| (number, curve.name.as_str()))
             .collect();
-        draw_legend(area, &names, |number, (x, y)| {
-            line(
-                area,
-                [(x - 14, y), (x + 14, y)],
-                COLOURS[number].stroke_width(2),
-            )?;
+        draw_legend(area, &drawn, |number, (x, y)| {
+            let ends = [(x - 14, y), (x + 14, y)];
+            line(area, ends, COLOURS[number].stroke_width(2))?;
             Mark::of(number).draw(area, (x, y), COLOURS[number])
         })
     }
@@ -151,20 +156,22 @@ impl Plot<'_> {
         let mut free = 0;
         for value in values {
             let x = self.x_pixel(value);
-            if x < free {
+            let label = self.chart.x.label(value);
+            let half = (label.chars().count() as i32 * DIGIT_WIDTH) / 2 + 4;
+            if x - half < free {
                 continue;
             }
-            free = x + NUMBER_WIDTH;
+            free = x + half;
             line(area, [(x, bottom()), (x, bottom() + 5)], GREY)?;
             let text = style(TEXT_PIXELS, HPos::Center, VPos::Top);
-            write(area, &self.chart.x.label(value), (x, bottom() + 9), text)?;
+            write(area, &label, (x, bottom() + 9), text)?;
         }
         line(
             area,
             [(LEFT, bottom()), (WIDTH as i32 - RIGHT, bottom())],
             GREY,
         )?;
-        let middle = (LEFT + plot_width() / 2, bottom() + 40);
+        let middle = (LEFT + plot_width() / 2, bottom() + 46);
         write(
             area,
             &self.chart.x.name,

@@ -7,10 +7,10 @@ use plotters::prelude::Rectangle;
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
-const LEFT: i32 = 150;
+const LEFT: i32 = 210;
 /// Names of columns read upwards.
-const ABOVE: i32 = 108;
-const CELL_WIDTH: i32 = 46;
+const ABOVE: i32 = 104;
+const CELL_WIDTH: i32 = 44;
 const CELL_HEIGHT: i32 = 24;
 const MARGIN: i32 = 10;
 /// The darkest shade, which text is still read on.

@@ -30,12 +30,12 @@ pub(super) fn write(document: &mut Document, results: &Results) {
                 .iter()
                 .filter(|row| row.cache == cache)
                 .map(of)
-                .filter(|point| point.low > 0.0)
+                // What is not there has no logarithm, and keeps its colour free.
+            .filter(|point| point.low > 0.0)
                 .collect(),
         };
         let caches = distinct(rows.iter().map(|row| row.cache.as_str()));
-        let curves = caches.into_iter().take(MOST_CURVES).map(curve);
-        let curves: Vec<_> = curves.filter(|curve| !curve.points.is_empty()).collect();
+        let curves = caches.into_iter().take(MOST_CURVES).map(curve).collect();
         LineChart {
             title: name.to_owned(),
             x: Axis::log("entries that the cache holds"),

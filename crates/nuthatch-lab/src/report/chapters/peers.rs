@@ -1,6 +1,6 @@
 //! All caches beside each other, our losses first.
 
-use super::{LOCK_FREE, capitalised, digits, distinct, family, is_ours, millions};
+use super::{LOCK_FREE, digits, distinct, family, is_ours, millions, several};
 use crate::caches::Family;
 use crate::keys::Kind;
 use crate::report::document::Document;
@@ -74,7 +74,12 @@ fn versus(document: &mut Document, rows: &[ThroughputRow]) {
                 (false, false) => "won",
             };
             vec![
-                format!("{}, {}, {} threads", ours.workload, ours.keys, ours.threads),
+                format!(
+                    "{}, {} keys, {}",
+                    ours.workload,
+                    ours.keys,
+                    several(ours.threads as usize, "thread")
+                ),
                 range(ours),
                 format!("{} {}", best.cache, range(best)),
                 format!("{ratio:.2}"),
@@ -160,8 +165,10 @@ fn whole(document: &mut Document, rows: &[ThroughputRow], keys: Kind, threads: u
             [name].into_iter().chain(cells).collect()
         })
         .collect();
-    let plural = if threads == 1 { "thread" } else { "threads" };
-    document.section(&capitalised(&format!("{keys} keys, {threads} {plural}")));
+    document.section(&format!(
+        "Entries of {keys}, {}",
+        several(threads as usize, "thread")
+    ));
     let headings: Vec<_> = ["M ops/s"].into_iter().chain(workloads).collect();
     document.table(&headings, &table);
 }

@@ -1,6 +1,6 @@
 //! Choosing a policy.
 
-use super::{LOCK_FREE, MOST_CURVES, digits, distinct, figure, is_ours};
+use super::{LOCK_FREE, MOST_CURVES, count, digits, distinct, figure, is_ours, several};
 use crate::grid::{Cell, is_clairvoyant, standings};
 use crate::report::document::{Document, Figure};
 use crate::report::plan::Part;
@@ -153,7 +153,7 @@ fn curves(document: &mut Document, results: &Results) {
             points: cells
                 .iter()
                 .filter(|cell| cell.trace == trace && cell.policy == policy)
-                .map(|cell| Point::exact(cell.size_pct, 100.0 * cell.miss_ratio))
+                .map(|cell| Point::exact(rounded(cell.size_pct), 100.0 * cell.miss_ratio))
                 .collect(),
         };
         let curves = CURVES
@@ -175,11 +175,17 @@ fn curves(document: &mut Document, results: &Results) {
     }
 }
 
+/// A size as it was asked for, before it became a whole number of entries.
+fn rounded(percent: f64) -> f64 {
+    let unit = 10_f64.powf((1.02 * percent).log10().floor());
+    (percent / unit).round() * unit
+}
+
 fn curve_reading(cells: &[Cell], trace: &str) -> String {
     let of_trace: Vec<_> = cells.iter().filter(|cell| cell.trace == trace).collect();
-    let mut text = of_trace
-        .first()
-        .map_or_else(String::new, |cell| format!("{} requests. ", cell.requests));
+    let mut text = of_trace.first().map_or_else(String::new, |cell| {
+        format!("{} requests. ", count(cell.requests as f64))
+    });
     let mut sizes: Vec<_> = of_trace.iter().map(|cell| cell.size).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -198,7 +204,8 @@ fn curve_reading(cells: &[Cell], trace: &str) -> String {
         .min_by(|a, b| a.miss_ratio.total_cmp(&b.miss_ratio));
     if let Some(best) = best {
         text += &format!(
-            "With {middle} entries {} misses least, {:.1} %",
+            "With {} entries {} misses least, {:.1} %",
+            count(middle as f64),
             best.policy,
             100.0 * best.miss_ratio
         );
@@ -319,7 +326,9 @@ fn caches(document: &mut Document, results: &Results) {
          through the caches of all libraries with their own policies, mean over traces and sizes in percent, the \
          fewest misses first; {LOCK_FREE} runs its default policy."
     ));
-    let headings = threads.iter().map(|threads| format!("{threads} threads"));
+    let headings = threads
+        .iter()
+        .map(|threads| several(*threads as usize, "thread"));
     let headings: Vec<_> = ["mean miss ratio %".to_owned()]
         .into_iter()
         .chain(headings)

@@ -96,7 +96,7 @@ fn every_ratio_in_the_text_follows_from_the_rows() {
     for sentence in [
         "On 8 threads nuthatch-lockfree does 60.0 million operations a second, 5.0 times classic-rwlock; the \
          fastest other is papaya with 90.0",
-        "Copying costs 250 times at 1000, 22222 times at 100,000 entries",
+        "Copying costs 250 times at 1,000, 22,222 times at 100,000 entries",
         "No allocation at all, and so no curve: nuthatch-lockfree.",
     ] {
         assert!(text.contains(sentence), "{sentence}\n{text}");
@@ -129,7 +129,7 @@ fn losses_come_first_and_overlapping_ranges_are_level() {
     let text = document.markdown();
     let lines: Vec<_> = text
         .lines()
-        .filter(|line| line.contains("u64, 2 threads |"))
+        .filter(|line| line.contains("u64 keys, 2 threads |"))
         .collect();
     let verdicts = ["evict", "**lost**", "mixed", "level", "read-only", "won"];
     for (line, verdict) in lines.iter().zip(verdicts.chunks(2)) {
@@ -169,7 +169,7 @@ fn failures_and_changes_are_told() {
     let document = document(&results, Some(&comparison));
     let text = document.markdown();
     for told in [
-        "1 measurements failed",
+        "1 measurement failed",
         "`nuthatch-lab throughput`: moka panicked in evict",
         "Of 7 values",
         "became 1.50 times as fast",
