@@ -15,10 +15,13 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-# The performance analysis: up to ninety minutes, or less than ten with `--quick`; machines in other use
-# give useless timings.
-report out="target/report" *options="":
-    cargo run --release --package nuthatch-lab -- report --out {{out}} {{options}}
+# The performance analysis in brief; machines in other use give useless timings.
+report-quick out="target/report-quick":
+    cargo run --release --package nuthatch-lab -- report --quick --out {{out}}
+
+# The performance analysis, an hour or so.
+report out="target/report":
+    cargo run --release --package nuthatch-lab -- report --out {{out}}
 
 # Instructions that an operation executes, which no noise disturbs. Needs valgrind.
 instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict" capacities="1000,10000,100000,1000000":
