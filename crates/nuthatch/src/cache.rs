@@ -49,6 +49,9 @@ pub struct Cache<K, V, S = DefaultHashBuilder> {
     sweeper: Option<Arc<Sweeper>>,
 }
 
+/// Aligned, so that the counts of handles beside it, which clones of a cache write, are on no line that
+/// reads look at; and in this order, so that what reads look at comes first.
+#[repr(C, align(64))]
 pub(crate) struct Inner<K, V, S> {
     pub(crate) store: AnyStore<K, V, S>,
     policy: Policy,

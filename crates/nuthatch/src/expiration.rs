@@ -30,14 +30,17 @@ pub(crate) enum Lifetime {
 }
 
 /// See the module's text.
+///
+/// In this order: what every read asks comes first.
+#[repr(C)]
 pub(crate) struct Expiration<K, V> {
+    /// Whether any entry may have a deadline, so that writes have to look at the clock.
+    in_use: AtomicBool,
+    keep_written: bool,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     per_entry: Option<Box<dyn Expiry<K, V>>>,
     jitter: Jitter,
-    keep_written: bool,
-    /// Whether any entry may have a deadline, so that writes have to look at the clock.
-    in_use: AtomicBool,
 }
 
 impl<K, V> Expiration<K, V> {

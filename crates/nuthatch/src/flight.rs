@@ -6,13 +6,16 @@
 //! is involved: both ways are a [`Waker`] in the flight's list. Only misses come here, so the
 //! flights in progress live in plain hash tables behind locks.
 //!
+//! Most flights are never followed. Such a flight is an entry in the table and nothing else; the
+//! *crew*, what leader and followers share, is made by the first follower.
+//!
 //! ```text
 //!                    leader settles
 //!          ┌─────► Led ───────────► Settled      every waker is woken, each takes the outcome
 //!  join    │       ▲  │
 //!  ────────┘       │  │ leader dropped: its load panicked or was cancelled
 //!      takes over  │  ▼
-//!                 Vacant ─────────► Gone         nobody followed: off the table, no outcome
+//!                 Vacant ─────────► off the table, if nobody follows
 //! ```
 //!
 //! **No wake-up is lost.** The phase and the list of wakers change under one lock, and a follower
@@ -30,8 +33,7 @@
 //! A newcomer that finds the flight vacant takes over at once. A woken follower that comes too late
 //! finds the flight led and enters the list again. So a vacant flight never makes anybody wait, and
 //! the worst that a superfluous wake-up costs is one look. The last follower that leaves a vacant
-//! flight takes it off the table; it is marked `Gone` under the table's lock and its own, so that
-//! whoever found it in the table just before knows to look again.
+//! flight takes it off the table, under the table's lock and the crew's: nobody joins but under both.
 //!
 //! **Nothing foreign runs under a lock** but `Eq` of the key: wakers are called and dropped (which
 //! may drop a task, and with it a follower), and keys and values are cloned, outside.
@@ -43,6 +45,7 @@
 
 use crate::sync::{Condvar, Mutex, thread_local};
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::any::Any;
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -80,23 +83,23 @@ pub(crate) struct Flights<K, V> {
 }
 
 /// What a caller of [`Flights::join`] is.
-pub(crate) enum Join<K, V> {
+pub(crate) enum Join<'f, K, V> {
     /// Nobody loads the key: the caller must, and then settle the flight.
-    Leader(Leader<K, V>),
+    Leader(Leader<'f, K, V>),
     /// Somebody else loads the key: the caller may wait.
-    Follower(Follower<K, V>),
+    Follower(Follower<'f, K, V>),
     /// The caller itself is loading the key, further up on its stack.
     Recursive,
 }
 
 /// How a flight ended for one who followed it.
-pub(crate) enum Landing<K, V> {
+pub(crate) enum Landing<'f, K, V> {
     /// The leader loaded the value.
     Loaded(V),
     /// The leader's load failed with this error, of a type that the leader chose.
     Failed(SharedError),
     /// The leader was dropped, and the follower is the leader now.
-    TookOver(Leader<K, V>),
+    TookOver(Leader<'f, K, V>),
 }
 
 /// An error of any type, shared by those who waited for it.
@@ -104,37 +107,55 @@ type SharedError = Arc<dyn Any + Send + Sync>;
 
 /// One that must load a key's value. Dropped without [`settle`](Self::settle), as by a panic or a
 /// cancellation, it makes way for a follower.
-pub(crate) struct Leader<K, V> {
-    place: Place<K, V>,
+pub(crate) struct Leader<'f, K, V> {
+    place: Place<'f, K, V>,
+    /// The crew, where the table may not have it: that of one who took over, or of one who is settling.
+    crew: Option<Arc<Crew<V>>>,
     settled: bool,
 }
 
 /// One that waits for a leader: a future, or a blocking [`wait`](Self::wait).
-pub(crate) struct Follower<K, V> {
-    place: Place<K, V>,
+pub(crate) struct Follower<'f, K, V> {
+    place: Place<'f, K, V>,
+    crew: Arc<Crew<V>>,
     /// Orders the wakers of the flight.
     ticket: u64,
     /// Whether it has landed, and is no longer counted by its flight.
     landed: bool,
 }
 
-struct Place<K, V> {
-    table: Arc<Table<K, V>>,
-    flight: Arc<Flight<K, V>>,
+/// Which flight it is.
+struct Place<'f, K, V> {
+    table: &'f Table<K, V>,
+    hash: u64,
+    id: u64,
 }
 
 struct Table<K, V> {
-    /// Locked before a flight's state, if both are.
+    /// Locked before a crew's state, if both are.
     shards: [Mutex<Shard<K, V>>; SHARDS],
 }
 
-type Shard<K, V> = HashTable<Arc<Flight<K, V>>>;
+struct Shard<K, V> {
+    flights: HashTable<Flight<K, V>>,
+    /// Flights begun, from which each has its number.
+    begun: u64,
+}
 
 const SHARDS: usize = 16;
 
+/// A flight in progress.
 struct Flight<K, V> {
     hash: u64,
     key: K,
+    /// Unlike any other of the same table.
+    id: u64,
+    /// `None` until somebody follows: then it is led.
+    crew: Option<Arc<Crew<V>>>,
+}
+
+/// What the leader and the followers of a flight share.
+struct Crew<V> {
     state: Mutex<State<V>>,
 }
 
@@ -154,8 +175,6 @@ enum Phase<V> {
     Vacant,
     /// The flight is off the table, and its outcome is here for the followers.
     Settled(Outcome<V>),
-    /// The flight is off the table and nobody followed it, so it needs no outcome.
-    Gone,
 }
 
 enum Outcome<V> {
@@ -168,58 +187,58 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
         Self {
             table: Arc::new(Table {
-                shards: std::array::from_fn(|_| Mutex::default()),
+                shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
             }),
         }
     }
 
     /// Joins the flight of `key`, or starts one. `hash` is the key's, well mixed in its top bits.
-    pub(crate) fn join<Q>(&self, hash: u64, key: &Q) -> Join<K, V>
+    pub(crate) fn join<Q>(&self, hash: u64, key: &Q) -> Join<'_, K, V>
     where
         K: Borrow<Q> + Eq,
-        Q: ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let own = Arc::new(Flight::new(hash, key.to_owned()));
-        loop {
-            let flight = self.table.find_or_insert(&own);
-            let place = Place {
-                table: Arc::clone(&self.table),
-                flight,
-            };
-            if Arc::ptr_eq(&place.flight, &own) {
-                return Join::Leader(Leader::new(place));
+        let table = &*self.table;
+        // Cloned before the lock is taken, and if it is not needed dropped after it is released.
+        let own = key.to_owned();
+        let mut shard = table.shard(hash).lock();
+        let Shard { flights, begun } = &mut *shard;
+        let same_key = |flight: &Flight<K, V>| flight.hash == hash && flight.key.borrow() == key;
+        match flights.entry(hash, same_key, |flight| flight.hash) {
+            Entry::Vacant(vacant) => {
+                *begun += 1;
+                let id = *begun * SHARDS as u64 + shard_of(hash) as u64;
+                vacant.insert(Flight {
+                    hash,
+                    key: own,
+                    id,
+                    crew: None,
+                });
+                drop(shard);
+                Join::Leader(Leader::new(Place { table, hash, id }, None))
             }
-            let mut state = place.flight.state.lock();
-            match state.phase {
-                Phase::Led if place.flight.is_led_here() => return Join::Recursive,
-                Phase::Led | Phase::Settled(_) => {
-                    let ticket = state.next_ticket;
-                    state.next_ticket += 1;
-                    state.followers += 1;
-                    drop(state);
-                    return Join::Follower(Follower {
-                        place,
-                        ticket,
-                        landed: false,
-                    });
-                }
-                Phase::Vacant => {
-                    state.phase = Phase::Led;
-                    drop(state);
-                    return Join::Leader(Leader::new(place));
-                }
-                // It left the table since we found it there.
-                Phase::Gone => {}
+            Entry::Occupied(mut occupied) => {
+                let flight = occupied.get_mut();
+                let place = Place {
+                    table,
+                    hash,
+                    id: flight.id,
+                };
+                let crew = Arc::clone(flight.crew.get_or_insert_with(Arc::default));
+                let joined = place.join(crew);
+                drop(shard);
+                drop(own);
+                joined
             }
         }
     }
 
     /// Leads the flight of `key` if nobody does: for a load that nobody waits for at first, as to
     /// refresh a value ahead of its time.
-    pub(crate) fn try_lead<Q>(&self, hash: u64, key: &Q) -> Option<Leader<K, V>>
+    pub(crate) fn try_lead<Q>(&self, hash: u64, key: &Q) -> Option<Leader<'_, K, V>>
     where
         K: Borrow<Q> + Eq,
-        Q: ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
         match self.join(hash, key) {
             Join::Leader(leader) => Some(leader),
@@ -231,7 +250,7 @@ impl<K, V> Flights<K, V> {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let shards = self.table.shards.iter();
-        shards.map(|shard| shard.lock().len()).sum()
+        shards.map(|shard| shard.lock().flights.len()).sum()
     }
 
     /// Checks every flight in progress.
@@ -240,13 +259,16 @@ impl<K, V> Flights<K, V> {
     /// If a flight is in the wrong shard, is over, or has more sleepers than followers.
     pub(crate) fn validate(&self) {
         for (index, shard) in self.table.shards.iter().enumerate() {
-            for flight in shard.lock().iter() {
+            for flight in shard.lock().flights.iter() {
                 assert_eq!(
                     shard_of(flight.hash),
                     index,
                     "a flight is in its hash's shard"
                 );
-                let state = flight.state.lock();
+                let Some(crew) = &flight.crew else {
+                    continue;
+                };
+                let state = crew.state.lock();
                 let in_progress = matches!(state.phase, Phase::Led | Phase::Vacant);
                 assert!(in_progress, "a flight that is over is off the table");
                 assert!(
@@ -284,7 +306,7 @@ impl<K, V: Clone> Flights<K, V> {
     ) -> Result<V, LoadError<E>>
     where
         K: Borrow<Q> + Eq,
-        Q: ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
         loop {
@@ -318,7 +340,7 @@ impl<K, V: Clone> Flights<K, V> {
     ) -> Result<V, LoadError<E>>
     where
         K: Borrow<Q> + Eq,
-        Q: ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
@@ -348,15 +370,15 @@ impl<K, V: Clone> Flights<K, V> {
 }
 
 /// A [`Landing`] seen by one whose loader fails with `E`.
-enum Narrowed<K, V, E> {
+enum Narrowed<'f, K, V, E> {
     Result(Result<V, LoadError<E>>),
-    Lead(Leader<K, V>),
+    Lead(Leader<'f, K, V>),
     /// The leader failed with an error of another type, which says nothing about our loader.
     ForeignError,
 }
 
-impl<K, V> Landing<K, V> {
-    fn narrow<E: Send + Sync + 'static>(self) -> Narrowed<K, V, E> {
+impl<'f, K, V> Landing<'f, K, V> {
+    fn narrow<E: Send + Sync + 'static>(self) -> Narrowed<'f, K, V, E> {
         match self {
             Self::Loaded(value) => Narrowed::Result(Ok(value)),
             Self::Failed(error) => match error.downcast::<E>() {
@@ -368,17 +390,18 @@ impl<K, V> Landing<K, V> {
     }
 }
 
-impl<K, V> Leader<K, V> {
-    fn new(place: Place<K, V>) -> Self {
+impl<'f, K, V> Leader<'f, K, V> {
+    fn new(place: Place<'f, K, V>, crew: Option<Arc<Crew<V>>>) -> Self {
         Self {
             place,
+            crew,
             settled: false,
         }
     }
 
     /// Runs a step of the load, within which joining this flight is recursion.
     pub(crate) fn during<R>(&self, step: impl FnOnce() -> R) -> R {
-        let _leading = Leading::enter(self.place.flight.address());
+        let _leading = Leading::enter(self.place.name());
         step()
     }
 
@@ -398,21 +421,20 @@ impl<K, V> Leader<K, V> {
     }
 
     fn end(mut self, outcome: impl FnOnce() -> Outcome<V>) {
-        let flight = &self.place.flight;
         // Off the table first: whoever joins from now on must start anew, for what it is shown
         // may not be older than its call.
-        self.place.table.remove(flight);
-        let mut state = flight.state.lock();
-        if state.followers == 0 {
-            state.phase = Phase::Gone;
-            drop(state);
+        let flight = self.place.take();
+        if let Some(crew) = flight.and_then(|flight| flight.crew) {
+            self.crew = Some(crew);
+        }
+        let followed = |crew: &&Arc<Crew<V>>| crew.state.lock().followers > 0;
+        let Some(crew) = self.crew.as_ref().filter(followed) else {
             self.settled = true;
             return;
-        }
-        drop(state);
+        };
         // If this panics, a follower takes over; the flight stays off the table.
         let outcome = outcome();
-        let mut state = flight.state.lock();
+        let mut state = crew.state.lock();
         state.phase = Phase::Settled(outcome);
         let sleepers = std::mem::take(&mut state.sleepers);
         drop(state);
@@ -421,21 +443,26 @@ impl<K, V> Leader<K, V> {
     }
 }
 
-impl<K, V> Drop for Leader<K, V> {
+impl<K, V> Drop for Leader<'_, K, V> {
     fn drop(&mut self) {
-        if !self.settled {
-            let mut state = self.place.flight.state.lock();
-            state.phase = Phase::Vacant;
-            let baton = state.pass_baton();
-            drop(state);
-            baton.act(&self.place);
+        if self.settled {
+            return;
         }
+        let Some(crew) = self.place.crew_or_end().or_else(|| self.crew.take()) else {
+            // Nobody followed.
+            return;
+        };
+        let mut state = crew.state.lock();
+        state.phase = Phase::Vacant;
+        let baton = state.pass_baton();
+        drop(state);
+        baton.act(&self.place);
     }
 }
 
-impl<K, V: Clone> Follower<K, V> {
+impl<'f, K, V: Clone> Follower<'f, K, V> {
     /// Blocks the thread until the flight has ended for this follower.
-    pub(crate) fn wait(mut self) -> Landing<K, V> {
+    pub(crate) fn wait(mut self) -> Landing<'f, K, V> {
         let parker = Arc::new(Parker::default());
         let waker = Waker::from(Arc::clone(&parker));
         loop {
@@ -447,10 +474,10 @@ impl<K, V: Clone> Follower<K, V> {
     }
 
     /// Lands, or goes to sleep.
-    fn look(&mut self, waker: &Waker) -> Poll<Landing<K, V>> {
+    fn look(&mut self, waker: &Waker) -> Poll<Landing<'f, K, V>> {
         assert!(!self.landed, "a follower is not polled after it has landed");
         let waker = waker.clone();
-        let mut state = self.place.flight.state.lock();
+        let mut state = self.crew.state.lock();
         let outcome = match &state.phase {
             Phase::Led => {
                 let replaced = state.sleepers.insert(self.ticket, waker);
@@ -460,7 +487,6 @@ impl<K, V: Clone> Follower<K, V> {
             }
             Phase::Settled(outcome) => Some(outcome.share()),
             Phase::Vacant => None,
-            Phase::Gone => unreachable!("a flight with a follower is not given up"),
         };
         self.landed = true;
         let own_waker = state.leave(self.ticket);
@@ -472,23 +498,26 @@ impl<K, V: Clone> Follower<K, V> {
         Poll::Ready(match outcome {
             Some(Outcome::Loaded(value)) => Landing::Loaded(V::clone(&value)),
             Some(Outcome::Failed(error)) => Landing::Failed(error),
-            None => Landing::TookOver(Leader::new(self.place.clone())),
+            None => {
+                let crew = Arc::clone(&self.crew);
+                Landing::TookOver(Leader::new(self.place, Some(crew)))
+            }
         })
     }
 }
 
-impl<K, V: Clone> Future for Follower<K, V> {
-    type Output = Landing<K, V>;
+impl<'f, K, V: Clone> Future for Follower<'f, K, V> {
+    type Output = Landing<'f, K, V>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.look(cx.waker())
     }
 }
 
-impl<K, V> Drop for Follower<K, V> {
+impl<K, V> Drop for Follower<'_, K, V> {
     fn drop(&mut self) {
         if !self.landed {
-            let mut state = self.place.flight.state.lock();
+            let mut state = self.crew.state.lock();
             let own_waker = state.leave(self.ticket);
             // This follower may have been the one that was woken to take over.
             let vacant = matches!(state.phase, Phase::Vacant);
@@ -513,11 +542,11 @@ enum Baton {
 }
 
 impl Baton {
-    fn act<K, V>(self, place: &Place<K, V>) {
+    fn act<K, V>(self, place: &Place<'_, K, V>) {
         match self {
             Self::Wake(waker) => waker.wake(),
             Self::Awake => {}
-            Self::Deserted => place.table.remove_deserted(&place.flight),
+            Self::Deserted => place.end_if_deserted(),
         }
     }
 }
@@ -548,67 +577,110 @@ impl<V> Outcome<V> {
 }
 
 impl<K, V> Table<K, V> {
-    /// The flight of `own`'s key, which is `own` if there was none.
-    fn find_or_insert(&self, own: &Arc<Flight<K, V>>) -> Arc<Flight<K, V>>
-    where
-        K: Eq,
-    {
-        let mut shard = self.shards[shard_of(own.hash)].lock();
-        let same_key = |flight: &Arc<Flight<K, V>>| flight.key == own.key;
-        let entry = shard.entry(own.hash, same_key, |flight| flight.hash);
-        Arc::clone(entry.or_insert_with(|| Arc::clone(own)).get())
-    }
-
-    /// Takes `flight` off the table. Not the last to hold it, so no key is dropped under the lock.
-    fn remove(&self, flight: &Arc<Flight<K, V>>) {
-        let mut shard = self.shards[shard_of(flight.hash)].lock();
-        Self::remove_from(&mut shard, flight);
-    }
-
-    fn remove_deserted(&self, flight: &Arc<Flight<K, V>>) {
-        let mut shard = self.shards[shard_of(flight.hash)].lock();
-        let mut state = flight.state.lock();
-        if matches!(state.phase, Phase::Vacant) && state.followers == 0 {
-            state.phase = Phase::Gone;
-            Self::remove_from(&mut shard, flight);
-        }
-    }
-
-    fn remove_from(shard: &mut Shard<K, V>, flight: &Arc<Flight<K, V>>) {
-        if let Ok(found) = shard.find_entry(flight.hash, |other| Arc::ptr_eq(other, flight)) {
-            found.remove();
-        }
-        if shard.len() < shard.capacity() / 8 {
-            shard.shrink_to(0, |flight| flight.hash);
-        }
+    fn shard(&self, hash: u64) -> &Mutex<Shard<K, V>> {
+        &self.shards[shard_of(hash)]
     }
 }
 
-impl<K, V> Flight<K, V> {
-    fn new(hash: u64, key: K) -> Self {
+impl<K, V> Shard<K, V> {
+    fn new() -> Self {
         Self {
-            hash,
-            key,
-            state: Mutex::new(State {
-                phase: Phase::Led,
-                followers: 0,
-                next_ticket: 0,
-                sleepers: BTreeMap::new(),
-            }),
+            flights: HashTable::new(),
+            begun: 0,
         }
     }
 
-    /// Names the flight as long as it lives.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    /// Takes a flight off the table, for the caller to drop when the lock is released.
+    fn take(&mut self, hash: u64, id: u64) -> Option<Flight<K, V>> {
+        let found = self
+            .flights
+            .find_entry(hash, |flight| flight.id == id)
+            .ok()?;
+        let (flight, _) = found.remove();
+        if self.flights.len() < self.flights.capacity() / 8 {
+            self.flights.shrink_to(0, |flight| flight.hash);
+        }
+        Some(flight)
+    }
+}
+
+impl<'f, K, V> Place<'f, K, V> {
+    /// Joins the crew of a flight that is on the table, whose lock the caller holds.
+    fn join(self, crew: Arc<Crew<V>>) -> Join<'f, K, V> {
+        let mut state = crew.state.lock();
+        match state.phase {
+            Phase::Led if self.is_led_here() => Join::Recursive,
+            Phase::Led => {
+                let ticket = state.next_ticket;
+                state.next_ticket += 1;
+                state.followers += 1;
+                drop(state);
+                Join::Follower(Follower {
+                    place: self,
+                    crew,
+                    ticket,
+                    landed: false,
+                })
+            }
+            Phase::Vacant => {
+                state.phase = Phase::Led;
+                drop(state);
+                Join::Leader(Leader::new(self, Some(crew)))
+            }
+            Phase::Settled(_) => unreachable!("a settled flight is off the table"),
+        }
+    }
+
+    /// Takes the flight off the table, if it is there.
+    fn take(&self) -> Option<Flight<K, V>> {
+        let mut shard = self.table.shard(self.hash).lock();
+        shard.take(self.hash, self.id)
+    }
+
+    /// The crew of the flight; one without a crew ends. `None` also if it is off the table already.
+    fn crew_or_end(&self) -> Option<Arc<Crew<V>>> {
+        let mut shard = self.table.shard(self.hash).lock();
+        let found = shard
+            .flights
+            .find(self.hash, |flight| flight.id == self.id)?;
+        if let Some(crew) = &found.crew {
+            return Some(Arc::clone(crew));
+        }
+        let ended = shard.take(self.hash, self.id);
+        drop(shard);
+        drop(ended);
+        None
+    }
+
+    /// Takes the flight off the table if it is vacant and nobody follows.
+    fn end_if_deserted(&self) {
+        let mut shard = self.table.shard(self.hash).lock();
+        let found = shard.flights.find(self.hash, |flight| flight.id == self.id);
+        let deserted = found
+            .and_then(|flight| flight.crew.as_ref())
+            .is_some_and(|crew| {
+                let state = crew.state.lock();
+                matches!(state.phase, Phase::Vacant) && state.followers == 0
+            });
+        let ended = deserted.then(|| shard.take(self.hash, self.id));
+        drop(shard);
+        drop(ended);
+    }
+
+    /// Names the flight among those of all tables.
+    fn name(&self) -> Name {
+        (std::ptr::from_ref(self.table).addr(), self.id)
     }
 
     fn is_led_here(&self) -> bool {
         // A thread whose locals are gone is ending and leads nothing.
-        let led = LEADING.try_with(|leading| leading.borrow().contains(&self.address()));
+        let led = LEADING.try_with(|leading| leading.borrow().contains(&self.name()));
         led.is_ok_and(|led| led)
     }
 }
+
+/// The address of a table and the number of a flight in it.
+type Name = (usize, u64);
 
 fn shard_of(hash: u64) -> usize {
     // The table takes its own position and tag from other bits: the low ones and the top seven.
@@ -621,14 +693,14 @@ thread_local! {
         not(loom),
         expect(clippy::missing_const_for_thread_local, reason = "loom's macro takes no const block")
     )]
-    static LEADING: RefCell<Vec<usize>> = RefCell::new(Vec::new());
+    static LEADING: RefCell<Vec<Name>> = RefCell::new(Vec::new());
 }
 
 /// While it lives, a step of a load runs on this thread.
 struct Leading;
 
 impl Leading {
-    fn enter(flight: usize) -> Option<Self> {
+    fn enter(flight: Name) -> Option<Self> {
         let entered = LEADING.try_with(|leading| leading.borrow_mut().push(flight));
         entered.is_ok().then_some(Self)
     }
@@ -673,11 +745,23 @@ impl<K, V> Clone for Flights<K, V> {
     }
 }
 
-impl<K, V> Clone for Place<K, V> {
+impl<K, V> Clone for Place<'_, K, V> {
     fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Place<'_, K, V> {}
+
+impl<V> Default for Crew<V> {
+    fn default() -> Self {
         Self {
-            table: Arc::clone(&self.table),
-            flight: Arc::clone(&self.flight),
+            state: Mutex::new(State {
+                phase: Phase::Led,
+                followers: 0,
+                next_ticket: 0,
+                sleepers: BTreeMap::new(),
+            }),
         }
     }
 }

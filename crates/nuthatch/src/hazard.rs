@@ -54,16 +54,18 @@ struct Pair {
 
 /// The cells of one thread. Records are never freed, only handed on; a new thread takes over the
 /// record of one that has ended.
-#[repr(align(128))]
+///
+/// In this order: what a read writes, with the first pairs, is one cache line.
+#[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct Record {
-    pairs: [Pair; PAIRS],
     /// Bit i is set while pair i is free. Written only by the thread that took the pairs, hence
     /// never contended; an atomic because the next owner may be another thread.
     free: AtomicUsize,
-    owned: AtomicBool,
     index: usize,
+    pairs: [Pair; PAIRS],
     next: AtomicPtr<Record>,
+    owned: AtomicBool,
 }
 
 /// All records, and the newest snapshot of their cells.

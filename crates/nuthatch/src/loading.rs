@@ -27,6 +27,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     cache: &'c Cache<K, V, S>,
+    /// For how many loads this one is timed.
+    timed_loads: u64,
     begun_ns: u64,
     succeeded: bool,
 }
@@ -38,11 +40,15 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     fn begin(cache: &'c Cache<K, V, S>) -> Self {
-        Self {
-            cache,
-            begun_ns: on_engine!(cache, store => store.clock.now_ns()),
-            succeeded: false,
-        }
+        on_engine!(cache, store => {
+            let timed_loads = store.stats.tally(thread_index()).timed_loads();
+            Self {
+                cache,
+                timed_loads,
+                begun_ns: if timed_loads > 0 { store.clock.now_ns() } else { 0 },
+                succeeded: false,
+            }
+        })
     }
 }
 
@@ -55,11 +61,15 @@ where
     fn drop(&mut self) {
         let thread = thread_index();
         on_engine!(self.cache, store => {
-            let taken_ns = store.clock.now_ns().saturating_sub(self.begun_ns);
             let tally = store.stats.tally(thread);
             tally.count(Counter::Loads);
-            tally.add(Counter::LoadFailures, u64::from(!self.succeeded));
-            tally.add(Counter::LoadTimeNs, taken_ns);
+            if !self.succeeded {
+                tally.count(Counter::LoadFailures);
+            }
+            if self.timed_loads > 0 {
+                let taken_ns = store.clock.now_ns().saturating_sub(self.begun_ns);
+                tally.add(Counter::LoadTimeNs, taken_ns.saturating_mul(self.timed_loads));
+            }
         });
     }
 }
@@ -212,7 +222,7 @@ where
     }
 
     /// Leads the refreshing of a value, unless someone else does or has done it already.
-    fn lead_refresh<Q>(&self, hash: u64, key: &Q, written_ns: u64) -> Option<Leader<K, V>>
+    fn lead_refresh<Q>(&self, hash: u64, key: &Q, written_ns: u64) -> Option<Leader<'_, K, V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -238,7 +248,7 @@ where
     /// Puts a refreshed value in the place of the old one, if that is still there.
     fn end_refresh<E>(
         &self,
-        leader: Leader<K, V>,
+        leader: Leader<'_, K, V>,
         key: K,
         result: Result<V, E>,
         (old, written_ns): (V, u64),

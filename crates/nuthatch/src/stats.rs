@@ -24,26 +24,32 @@ const OWNED_STRIPES: usize = 64;
 /// Stripes that all further threads share.
 const SHARED_STRIPES: usize = 16;
 
+/// So many loads of a thread are timed; of those that follow one in [`TIMED_STRIDE`] is, and counts for as
+/// many, for reading the clock twice may take as long as all else that a load costs the cache.
+const TIMED_LOADS: u64 = 64;
+const TIMED_STRIDE: u64 = 16;
+
 /// What is counted. Durations are counted in nanoseconds, weights in the unit of the capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counter {
+    // What reads, writes and loads of a plain cache count, on one cache line.
     Hits,
     Misses,
     Insertions,
-    InsertedWeight,
     Replaced,
+    Evicted,
+    Expired,
+    Loads,
+    LoadTimeNs,
+    InsertedWeight,
     ReplacedWeight,
+    EvictedWeight,
+    ExpiredWeight,
     Rejected,
     RejectedWeight,
-    Evicted,
-    EvictedWeight,
-    Expired,
-    ExpiredWeight,
     Invalidated,
     InvalidatedWeight,
-    Loads,
     LoadFailures,
-    LoadTimeNs,
     ListenerPanics,
 }
 
@@ -206,6 +212,20 @@ impl Tally<'_> {
     pub(crate) fn count(self, counter: Counter) {
         self.add(counter, 1);
     }
+
+    /// For how many loads the time of the next one is to be counted; 0 if it is not to be taken. Which
+    /// are, no load's own duration decides, so the sum is right on average.
+    #[inline]
+    pub(crate) fn timed_loads(self) -> u64 {
+        let Some(stripe) = self.stripe else { return 0 };
+        let loads = stripe.0[Counter::Loads as usize].load(Ordering::Relaxed);
+        if loads < TIMED_LOADS {
+            return 1;
+        }
+        // Spread, lest loads that are slow in a rhythm are always or never met.
+        let drawn = loads.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TIMED_STRIDE.ilog2());
+        if drawn == 0 { TIMED_STRIDE } else { 0 }
+    }
 }
 
 impl fmt::Debug for Stats {
@@ -256,7 +276,8 @@ pub struct StatsSnapshot {
     pub loads: u64,
     /// Loads that gave none: they ended with an error, by a panic, or by being dropped.
     pub load_failures: u64,
-    /// Time that all loads took, in nanoseconds.
+    /// Time that all loads took, in nanoseconds: exact for the first 64 loads of each thread, of those
+    /// that follow one in sixteen is timed and stands for the others.
     pub load_time_ns: u64,
     /// Panics of the removal listener, which the cache survived.
     pub listener_panics: u64,
@@ -506,6 +527,26 @@ mod tests {
             stats.load_time_ns,
             stats.listener_panics,
         ]
+    }
+
+    #[test]
+    fn few_loads_are_all_timed_and_of_many_each_stands_for_those_left_out() {
+        let stats = Stats::new(true);
+        let tally = stats.tally(0);
+        let mut timed = Vec::new();
+        for _ in 0..16_064 {
+            timed.push(tally.timed_loads());
+            tally.count(Counter::Loads);
+        }
+        assert!(timed[..64].iter().all(|&loads| loads == 1));
+        let standing_for: u64 = timed[64..].iter().sum();
+        assert!((15_000..=17_000).contains(&standing_for), "{standing_for}");
+        // Whatever the rhythm, a slow load in sixteen is met about as often as it should be.
+        for phase in 0..16 {
+            let met: u64 = timed[64 + phase..].iter().step_by(16).sum();
+            assert!((800..=1200).contains(&met), "{met} in phase {phase}");
+        }
+        assert_eq!(Stats::new(false).tally(0).timed_loads(), 0);
     }
 
     #[test]

@@ -49,22 +49,24 @@ pub(crate) type Listener<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
 
 /// An engine: shards under one bound. `LOCK_FREE` says how reads find their entry. See
 /// [`LockFree`](crate::LockFree) and [`Locked`](crate::Locked).
+#[repr(C)]
 pub struct Store<K, V, S, const LOCK_FREE: bool> {
+    // What every read needs, in this order and so on as few cache lines as can be.
     shards: Box<[Shard<K, V>]>,
+    pub(crate) stats: Stats,
     /// The number of shards is 2 to this power.
     shard_bits: u32,
+    /// A hit is sampled if the low 32 bits of its hash are below this.
+    sample_below: AtomicU32,
     hit_mode: HitMode,
     /// The `max` of [`HitMode::Count`]; 0 where hits do something else.
     max_count: u8,
-    /// A hit is sampled if the low 32 bits of its hash are below this.
-    sample_below: AtomicU32,
-    pub(crate) hasher: S,
-    pub(crate) clock: Clock,
-    pub(crate) expiration: Expiration<K, V>,
-    pub(crate) stats: Stats,
-    sampler: Option<Arc<dyn HitSampler>>,
     /// Whether entries have no weights and removals no listener: see [`put_plain`](Self::put_plain).
     is_plain: bool,
+    pub(crate) hasher: S,
+    pub(crate) expiration: Expiration<K, V>,
+    pub(crate) clock: Clock,
+    sampler: Option<Arc<dyn HitSampler>>,
     samples: HitBuffer<u64>,
     /// Hits that the policies have not heard of yet, by shard; only for [`HitMode::Ordered`].
     ordered: Box<[HitBuffer<u32>]>,

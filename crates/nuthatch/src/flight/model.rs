@@ -13,7 +13,7 @@ const KEY: u64 = 1;
 
 type ModelFlights = Flights<u64, u64>;
 
-fn lead(flights: &ModelFlights) -> Leader<u64, u64> {
+fn lead(flights: &ModelFlights) -> Leader<'_, u64, u64> {
     match flights.join(KEY, &KEY) {
         Join::Leader(leader) => leader,
         Join::Follower(_) | Join::Recursive => panic!("nobody leads yet"),

@@ -2,7 +2,7 @@ use super::{Flights, Follower, Join, Landing, Leader, LoadError, Phase};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Barrier, LazyLock, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
@@ -10,7 +10,7 @@ const KEY: &str = "key";
 const HASH: u64 = 0x1234_5678_9abc_def0;
 
 type TestFlights = Flights<String, u64>;
-type TestFollower = Follower<String, u64>;
+type TestFollower<'f> = Follower<'f, String, u64>;
 
 /// A waker that remembers that it was called.
 #[derive(Default)]
@@ -56,14 +56,14 @@ fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-fn lead(flights: &TestFlights) -> Leader<String, u64> {
+fn lead(flights: &TestFlights) -> Leader<'_, String, u64> {
     match flights.join(HASH, KEY) {
         Join::Leader(leader) => leader,
         Join::Follower(_) | Join::Recursive => panic!("nobody leads yet"),
     }
 }
 
-fn follow(flights: &TestFlights) -> TestFollower {
+fn follow(flights: &TestFlights) -> TestFollower<'_> {
     match flights.join(HASH, KEY) {
         Join::Follower(follower) => follower,
         Join::Leader(_) | Join::Recursive => panic!("somebody leads"),
@@ -73,8 +73,9 @@ fn follow(flights: &TestFlights) -> TestFollower {
 /// Followers asleep in the flight of `KEY`.
 fn sleepers(flights: &TestFlights) -> usize {
     let shard = flights.table.shards[super::shard_of(HASH)].lock();
-    let flight = shard.find(HASH, |flight| flight.key == KEY);
-    flight.map_or(0, |flight| flight.state.lock().sleepers.len())
+    let flight = shard.flights.find(HASH, |flight| flight.key == KEY);
+    let crew = flight.and_then(|flight| flight.crew.as_ref());
+    crew.map_or(0, |crew| crew.state.lock().sleepers.len())
 }
 
 fn wait_for_sleepers(flights: &TestFlights, count: usize) {
@@ -327,7 +328,7 @@ fn followers_that_are_never_polled_hold_nobody_up() {
 }
 
 /// A follower whose leader is gone already.
-fn follow_after_lead(flights: &TestFlights) -> TestFollower {
+fn follow_after_lead(flights: &TestFlights) -> TestFollower<'_> {
     let leader = lead(flights);
     let follower = follow(flights);
     drop(leader);
@@ -440,15 +441,19 @@ fn a_panic_within_a_load_ends_the_recursion_scope() {
 #[test]
 fn a_waker_that_drops_a_follower_does_not_deadlock() {
     /// A task that is kept alive only by its wakers.
-    struct Task(#[expect(dead_code, reason = "dropped with the task")] Mutex<Option<TestFollower>>);
+    struct Task(
+        #[expect(dead_code, reason = "dropped with the task")] Mutex<Option<TestFollower<'static>>>,
+    );
     impl Wake for Task {
         fn wake(self: Arc<Self>) {}
     }
 
-    let flights = TestFlights::new();
-    let leader = lead(&flights);
-    let mut follower = follow(&flights);
-    let task = Arc::new(Task(Mutex::new(Some(follow(&flights)))));
+    // A waker lives as long as it likes, and so must what its task borrows.
+    static FLIGHTS: LazyLock<TestFlights> = LazyLock::new(TestFlights::new);
+    let flights = &*FLIGHTS;
+    let leader = lead(flights);
+    let mut follower = follow(flights);
+    let task = Arc::new(Task(Mutex::new(Some(follow(flights)))));
     let waker = Waker::from(task);
     assert!(poll_once(&mut follower, &waker).is_pending());
     drop(waker);
@@ -456,7 +461,7 @@ fn a_waker_that_drops_a_follower_does_not_deadlock() {
     assert!(poll_once(&mut follower, Waker::noop()).is_pending());
     flights.validate();
 
-    let task = Arc::new(Task(Mutex::new(Some(follow(&flights)))));
+    let task = Arc::new(Task(Mutex::new(Some(follow(flights)))));
     assert!(poll_once(&mut follower, &Waker::from(task)).is_pending());
     drop(follower);
     flights.validate();
@@ -567,7 +572,7 @@ fn random_comings_and_goings_never_leave_a_vacant_flight_asleep() {
             flights.validate();
             if leader.is_none() {
                 let mut vacant = followers.iter().filter(|(follower, ..)| {
-                    matches!(follower.place.flight.state.lock().phase, Phase::Vacant)
+                    matches!(follower.crew.state.lock().phase, Phase::Vacant)
                 });
                 let any_vacant = vacant.clone().next().is_some();
                 let any_awake =
