@@ -16,24 +16,22 @@
 //! it. Where every key is sampled nothing is estimated, and there is no error.
 
 use crate::grid::is_clairvoyant;
-use crate::miniature::{Drawn, Miniature, PARTS, Population};
+use crate::miniature::{Certain, Drawn, Miniature, PARTS, Population, extrapolate};
 use crate::shards::{Sample, Totals};
 use crate::simulate::{Bound, Outcome};
 use crate::sizes::CacheSize;
 use crate::subject::Subject;
 use crate::sweep::sweep;
+use crate::trace::Request;
 use serde::Serialize;
-use std::iter;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::slice;
 
-/// Keys to simulate first, or up to twice as many, and how often their number is doubled where that
-/// is not enough.
-const FIRST_KEYS: f64 = 8192.0;
-const STEP_DOUBLINGS: i32 = 2;
 /// The error that is small enough, in points.
-const AIM_POINTS: f64 = 0.8;
-/// Entries of the smallest cache that is simulated on fewer keys than there are.
-const FEWEST_ENTRIES: f64 = 64.0;
+const AIM_POINTS: f64 = 1.0;
+/// The number of keys is doubled so many times at once, at most.
+const MOST_LEVELS: f64 = 2.0;
 /// Student's t for 95 % and three degrees of freedom, over the square root of the four parts.
 const ERRORS_PER_SPREAD: f64 = 3.182 / 2.0;
 /// Nobody notices less than this, in points of the mean miss ratio.
@@ -115,25 +113,78 @@ struct Ratios {
     bytes: f64,
 }
 
+/// What one simulation missed, by key.
+#[derive(Debug)]
+struct Misses {
+    requests: Vec<f64>,
+    /// Nothing where each object is of one byte.
+    bytes: Option<Vec<f64>>,
+}
+
+/// A point, and what the sample's parts say of its miss ratio.
+#[derive(Clone, Debug)]
+struct Found {
+    point: Point,
+    parts: Vec<f64>,
+}
+
 impl Miniature {
-    /// The capacity of a cache that is as much smaller as this is; 0 if nothing is left.
-    fn capacity(&self, size: u64) -> u64 {
-        (size as f64 * self.share).round() as u64
+    fn misses(&self, subject: &Subject, bound: Bound, capacity: u64) -> Misses {
+        let mut requests = vec![0.0; self.requests.len()];
+        let mut bytes = self.trace.has_sizes().then(|| requests.clone());
+        let mut count = |request: &Request, outcome| {
+            if outcome != Outcome::Hit {
+                requests[request.key as usize] += 1.0;
+                if let Some(bytes) = &mut bytes {
+                    bytes[request.key as usize] += f64::from(request.size);
+                }
+            }
+        };
+        subject.replay_observed(&self.trace, bound, capacity, 0, &mut count);
+        Misses { requests, bytes }
     }
 
-    fn simulate(&self, subject: &Subject, bound: Bound, size: u64, totals: &Totals) -> Ratios {
-        let mut misses = vec![0.0; self.requests.len()];
-        let mut missed_bytes = misses.clone();
-        let capacity = self.capacity(size).max(1);
-        subject.replay_observed(&self.trace, bound, capacity, 0, &mut |request, outcome| {
-            if outcome != Outcome::Hit {
-                misses[request.key as usize] += 1.0;
-                missed_bytes[request.key as usize] += f64::from(request.size);
-            }
+    /// What a policy would miss of the full trace in a cache of this size.
+    fn simulate(
+        &self,
+        subject: &Subject,
+        bound: Bound,
+        size: u64,
+        certain: &Certain,
+        totals: &Totals,
+    ) -> Ratios {
+        let capacity = match bound {
+            Bound::Entries => (size as f64 - certain.keys) * self.share,
+            Bound::Bytes => (size as f64 - certain.object_bytes) * self.byte_share,
+        };
+        let capacity = capacity.round().max(1.0);
+        let misses = self.misses(subject, bound, capacity as u64);
+        let keys = totals.keys - certain.keys;
+        // Those which are certain to hit miss once.
+        let ratio = |missed: &[f64], asked: &[f64], total: f64, certain: f64, cold: f64| {
+            let of_rest = estimate(missed, asked, keys, total - certain);
+            (of_rest * (total - certain) + cold) / total
+        };
+        let objects = ratio(
+            &misses.requests,
+            &self.requests,
+            totals.requests as f64,
+            certain.requests,
+            certain.keys,
+        );
+        let bytes = misses.bytes.map(|missed| {
+            let total = totals.bytes as f64;
+            ratio(
+                &missed,
+                &self.bytes,
+                total,
+                certain.bytes,
+                certain.object_bytes,
+            )
         });
         Ratios {
-            objects: estimate(&misses, &self.requests, totals.keys, totals.requests as f64),
-            bytes: estimate(&missed_bytes, &self.bytes, totals.keys, totals.bytes as f64),
+            objects,
+            bytes: bytes.unwrap_or(objects),
         }
     }
 }
@@ -141,18 +192,7 @@ impl Miniature {
 /// The share of `total` that is missed, if of the sampled keys each was asked for `asked` and missed
 /// `missed`, and `keys` keys were asked for `total` in all.
 fn estimate(missed: &[f64], asked: &[f64], keys: f64, total: f64) -> f64 {
-    let n = missed.len() as f64;
-    let sum = |values: &[f64]| values.iter().sum::<f64>();
-    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let (sum_asked, sum_missed) = (sum(asked), sum(missed));
-    let spread = n * product(asked, asked) - sum_asked * sum_asked;
-    if spread <= 0.0 {
-        // All keys are equally popular, so requests tell no more than keys do.
-        return (sum_missed / sum_asked).clamp(0.0, 1.0);
-    }
-    let by_request = (n * product(asked, missed) - sum_asked * sum_missed) / spread;
-    let by_key = (sum_missed - by_request * sum_asked) / n;
-    ((by_key * keys + by_request * total) / total).clamp(0.0, 1.0)
+    (extrapolate(missed, asked, keys, total) / total).clamp(0.0, 1.0)
 }
 
 impl Question {
@@ -177,11 +217,11 @@ impl Question {
         sizes.sort_unstable();
         let mut points = Vec::new();
         let mut parts = Vec::new();
-        let mut drawn = Vec::new();
+        let mut drawn = HashMap::new();
         for size in sizes {
-            for (point, of_parts) in self.at_size(&population, &mut drawn, size, whole) {
-                points.push(point);
-                parts.push(of_parts);
+            for found in self.at_size(&population, &mut drawn, size, whole) {
+                points.push(found.point);
+                parts.push(found.parts);
             }
         }
         Advice {
@@ -191,84 +231,171 @@ impl Question {
         }
     }
 
-    /// The policies at one size, and what the parts say of each: simulated on few keys first, and on
-    /// more until the error is small enough.
+    /// The policies at one size, and what the parts say of each: simulated on few keys first, and
+    /// those on more whose error is not small enough.
     fn at_size(
         &self,
         population: &Population,
-        drawn: &mut Vec<Drawn>,
+        drawn: &mut HashMap<(usize, usize), Drawn>,
         size: u64,
         whole: f64,
-    ) -> Vec<(Point, Vec<f64>)> {
-        let mut level = 0;
-        loop {
-            // Sketches and the like are powers of two, and are as full in a miniature as in the cache
-            // only if it is smaller by a power of two.
-            let full = population.totals().keys;
-            let halvings = (full / FIRST_KEYS).log2().floor().max(0.0) as i32;
-            let keys = full * 0.5_f64.powi(halvings - level as i32 * STEP_DOUBLINGS);
-            let last = keys >= population.keys() as f64;
-            if level == drawn.len() {
-                let keys = (keys.round() as usize).min(population.keys());
-                drawn.push(population.draw(keys));
-            }
-            // A cache of a few entries is another cache.
-            let entries = size as f64 / whole * keys;
-            if last || entries >= FEWEST_ENTRIES {
-                let results = self.on(&drawn[level], population.totals(), size, whole);
-                if last || overall_error(&results) <= AIM_POINTS {
-                    return results;
-                }
-            }
-            level += 1;
-        }
-    }
-
-    fn on(&self, drawn: &Drawn, totals: &Totals, size: u64, whole: f64) -> Vec<(Point, Vec<f64>)> {
-        let miniatures = || iter::once(&drawn.all).chain(&drawn.parts);
-        let mut cells = Vec::new();
-        for subject in &self.subjects {
-            cells.extend(miniatures().map(|miniature| (subject, miniature)));
-        }
-        let name = drawn.all.trace.name();
-        let ratios = sweep(name, &cells, self.threads, |(subject, miniature)| {
-            miniature.simulate(subject, self.bound, size, totals)
-        });
-        let of_subject = ratios.chunks(1 + drawn.parts.len());
-        let point = |(subject, ratios): (&Subject, &[Ratios])| {
-            let all = ratios[0];
-            // Without parts nothing is estimated, and each would say the same.
-            let mut parts: Vec<_> = ratios[1..].iter().map(|part| part.objects).collect();
-            parts.resize(PARTS, all.objects);
-            // A key more or less is a cold miss more or less.
-            let by_keys = totals.keys_error / totals.requests as f64;
-            let point = Point {
-                trace: name.to_owned(),
-                policy: subject.to_string(),
+    ) -> Vec<Found> {
+        let entries = size as f64 / whole * population.totals().keys;
+        let certain = population.certain_keys(entries);
+        // More keys are certain at larger sizes, never fewer, so the others are not needed again.
+        drawn.retain(|&(_, set_aside), _| set_aside == certain);
+        let mut results: Vec<Option<Found>> = vec![None; self.subjects.len()];
+        let mut open: Vec<usize> = (0..self.subjects.len()).collect();
+        let mut level = population.first_level(entries);
+        while !open.is_empty() {
+            let (keys, last) = population.level(level);
+            let miniatures = drawn
+                .entry((keys, certain))
+                .or_insert_with(|| population.draw(keys, certain));
+            let round = Round {
+                question: self,
+                totals: population.totals(),
+                miniatures,
                 size,
-                size_pct: 100.0 * size as f64 / whole,
-                miss_ratio: all.objects,
-                byte_miss_ratio: all.bytes,
-                error_points: 100.0 * error(all.objects, &parts).hypot(by_keys),
-                sampled_keys: drawn.all.trace.keys(),
-                sample_rate: drawn.all.share,
+                whole,
             };
-            (point, parts)
-        };
-        self.subjects.iter().zip(of_subject).map(point).collect()
+            let settled = results.iter().flatten();
+            let settled: Vec<_> = settled.map(|found| found.point.error_points).collect();
+            let (accepted, off) = round.play(&open, &settled, last);
+            for (policy, result) in accepted {
+                results[policy] = Some(result);
+            }
+            open.retain(|&policy| results[policy].is_none());
+            // The error goes down with the root of the number of keys. Four parts tell it roughly, so
+            // no more than one step is skipped.
+            let levels = (2.0 * (off / AIM_POINTS).log2()).ceil();
+            level += levels.clamp(1.0, MOST_LEVELS) as i32;
+        }
+        let result = |result: Option<Found>| result.expect("no policy is open");
+        results.into_iter().map(result).collect()
     }
 }
 
-/// The policies' errors, which have much in common: they see the same keys.
-fn overall_error(results: &[(Point, Vec<f64>)]) -> f64 {
-    let squares = results.iter().map(|(point, _)| point.error_points.powi(2));
-    (squares.sum::<f64>() / results.len() as f64).sqrt()
+/// The simulation of one size on miniatures of so many keys.
+#[derive(Debug)]
+struct Round<'a> {
+    question: &'a Question,
+    totals: &'a Totals,
+    miniatures: &'a Drawn,
+    size: u64,
+    whole: f64,
+}
+
+impl Round<'_> {
+    /// Gives the points of those policies whose error is small enough, or of all in the last round,
+    /// and the error of the others. `settled` has those of other policies that need no more.
+    fn play(&self, policies: &[usize], settled: &[f64], last: bool) -> (Vec<(usize, Found)>, f64) {
+        let of_parts = self.simulate(policies, &self.miniatures.parts);
+        let spreads: Vec<_> = of_parts.iter().map(|parts| spread(parts)).collect();
+        let mut failed = Vec::new();
+        // Where the parts differ too much, the whole need not be looked at.
+        let mut promising = Vec::new();
+        let mut parts = Vec::new();
+        for ((&policy, of_policy), &spread) in policies.iter().zip(of_parts).zip(&spreads) {
+            if last || is_fine(spread, &spreads, settled) {
+                promising.push(policy);
+                parts.push(of_policy);
+            } else {
+                failed.push(spread);
+            }
+        }
+        let of_all = self.simulate(&promising, slice::from_ref(&self.miniatures.all));
+        let points: Vec<_> = promising
+            .iter()
+            .zip(of_all.iter().zip(&parts))
+            .map(|(&policy, (all, parts))| self.point(policy, all[0], parts))
+            .collect();
+        let errors: Vec<_> = points
+            .iter()
+            .map(|found| found.point.error_points)
+            .collect();
+        let mut accepted = Vec::new();
+        for (policy, result) in promising.into_iter().zip(points) {
+            let error = result.point.error_points;
+            if last || is_fine(error, &errors, settled) {
+                accepted.push((policy, result));
+            } else {
+                failed.push(error);
+            }
+        }
+        (accepted, overall(&failed))
+    }
+
+    /// The miss ratios of some policies on some miniatures.
+    fn simulate(&self, policies: &[usize], miniatures: &[Miniature]) -> Vec<Vec<Ratios>> {
+        let mut cells = Vec::new();
+        for &policy in policies {
+            let subject = &self.question.subjects[policy];
+            cells.extend(miniatures.iter().map(|miniature| (subject, miniature)));
+        }
+        let name = self.miniatures.all.trace.name();
+        let (bound, threads) = (self.question.bound, self.question.threads);
+        let certain = &self.miniatures.certain;
+        let ratios = sweep(name, &cells, threads, |(subject, miniature)| {
+            miniature.simulate(subject, bound, self.size, certain, self.totals)
+        });
+        let mut ratios = ratios.into_iter();
+        let of_policy = |_| ratios.by_ref().take(miniatures.len()).collect();
+        (0..policies.len()).map(of_policy).collect()
+    }
+
+    fn point(&self, policy: usize, all: Ratios, parts: &[Ratios]) -> Found {
+        let Drawn { all: drawn, .. } = self.miniatures;
+        // Without parts nothing is estimated, and each would say the same.
+        let mut parts: Vec<_> = parts.iter().map(|part| part.objects).collect();
+        parts.resize(PARTS, all.objects);
+        // A key more or less is a cold miss more or less.
+        let by_keys = self.totals.keys_error / self.totals.requests as f64;
+        let point = Point {
+            trace: drawn.trace.name().to_owned(),
+            policy: self.question.subjects[policy].to_string(),
+            size: self.size,
+            size_pct: 100.0 * self.size as f64 / self.whole,
+            miss_ratio: all.objects,
+            byte_miss_ratio: all.bytes,
+            error_points: 100.0 * error(all.objects, &parts).hypot(by_keys),
+            sampled_keys: drawn.trace.keys(),
+            sample_rate: drawn.share,
+        };
+        Found { point, parts }
+    }
+}
+
+/// Whether an error is small enough: it is itself, or the errors of all policies are on the whole.
+/// They see the same keys, so all together tell better how far off these are than one that four
+/// parts tell.
+fn is_fine(error: f64, errors: &[f64], settled: &[f64]) -> bool {
+    error <= AIM_POINTS || overall(&[errors, settled].concat()) <= AIM_POINTS
+}
+
+/// The root of the errors' mean square.
+fn overall(errors: &[f64]) -> f64 {
+    let squares: Vec<_> = errors.iter().map(|error| error.powi(2)).collect();
+    mean(&squares).sqrt()
+}
+
+/// How far the parts' mean may be off, in points.
+fn spread(parts: &[Ratios]) -> f64 {
+    if parts.is_empty() {
+        return 0.0;
+    }
+    let parts: Vec<_> = parts.iter().map(|part| part.objects).collect();
+    100.0 * error(mean(&parts), &parts)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// How far an estimate may be off, by what its parts say.
 fn error(estimate: f64, parts: &[f64]) -> f64 {
     let count = parts.len() as f64;
-    let mean = parts.iter().sum::<f64>() / count;
+    let mean = mean(parts);
     let variance = parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>() / (count - 1.0);
     // A part has a quarter of the keys, and so caches of a quarter. What that changes may go on to
     // change as slowly from here to the full size.
@@ -365,7 +492,7 @@ mod tests {
     use crate::bundled;
     use crate::shards::{SampleBounds, Sampler};
     use crate::simulate::key_hash;
-    use crate::trace::{Request, Trace};
+    use crate::trace::{Streamed, Trace};
 
     fn sample(trace: &Trace, keys: usize) -> Sample {
         let mut sampler = Sampler::new(SampleBounds {
@@ -374,8 +501,10 @@ mod tests {
             fewest_keys: 64,
         });
         for request in trace.requests() {
-            let key = key_hash(request.key);
-            sampler.take(Request { key, ..*request });
+            sampler.take(&[Streamed {
+                hash: key_hash(request.key),
+                size: request.size,
+            }]);
         }
         sampler.finish()
     }
@@ -393,7 +522,7 @@ mod tests {
     fn where_all_keys_are_sampled_it_is_the_simulation_itself() {
         for trace in bundled::traces().unwrap() {
             let question = question(&["default", "lru"], &["3%"], Bound::Entries);
-            let advice = question.answer("t", sample(&trace, usize::MAX));
+            let advice = question.answer("t", sample(&trace, 1 << 20));
             for (point, subject) in advice.points.iter().zip(&question.subjects) {
                 let full = subject.replay(&trace, Bound::Entries, point.size);
                 let smaller = point.sampled_keys < trace.keys();

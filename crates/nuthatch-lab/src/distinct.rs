@@ -32,7 +32,10 @@ impl DistinctCounter {
         // The low bits choose: a sampler that asks for low hashes must not empty registers.
         let register = &mut self.registers[(hash & ((1 << INDEX_BITS) - 1)) as usize];
         let rank = ((hash >> INDEX_BITS).leading_zeros() - INDEX_BITS + 1) as u8;
-        *register = rank.max(*register);
+        // Few ranks are the greatest so far, and what is not written need not be written back.
+        if rank > *register {
+            *register = rank;
+        }
     }
 
     /// About how many distinct hashes were counted.

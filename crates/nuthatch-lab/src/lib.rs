@@ -11,6 +11,7 @@ pub mod distinct;
 pub mod footprint;
 pub mod grid;
 pub mod heap;
+pub mod heavy_hitters;
 pub mod keys;
 pub mod miniature;
 pub mod output;

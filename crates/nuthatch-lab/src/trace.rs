@@ -31,6 +31,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 use thiserror::Error;
 
 /// The first bytes of a zstd frame and of a gzip file.
@@ -40,6 +42,12 @@ const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 const REQUESTS_PER_S: u64 = 1_000;
 /// The seed of the hashes that stand for text keys in [`Source::stream`].
 const TEXT_SEED: u64 = 0x7EC7;
+/// Requests of a block that goes from the thread that reads to the one that looks: they fit the
+/// cache of one core. And how many such blocks may wait.
+const BLOCK_REQUESTS: usize = 4096;
+const WAITING_BLOCKS: usize = 4;
+/// Bytes that are read or decompressed at a time.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// One request of a trace: a read-through `get` that loads and inserts on a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +60,15 @@ pub struct Request {
     pub size: u32,
     /// Time to live in seconds, 0 for none.
     pub ttl_s: u32,
+}
+
+/// A request of a trace that is streamed: [`Source::stream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// A hash of what the trace calls the key, the same each time.
+    pub hash: u64,
+    /// As in [`Request`].
+    pub size: u32,
 }
 
 /// Why a trace cannot be read.
@@ -268,16 +285,16 @@ impl Format {
         whole(|feed| self.feed(input, columns, feed))
     }
 
-    fn feed(
+    fn feed<S: Sink>(
         self,
         input: impl Read,
         columns: Option<&Columns>,
-        feed: &mut Feed<'_>,
+        feed: &mut Feed<'_, S>,
     ) -> Result<(), TraceError> {
         if self == Self::Ctr {
             return ctr::feed(input, feed);
         }
-        let mut input = BufReader::new(input);
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
         if input.fill_buf()?.starts_with(&GZIP_MAGIC) {
             return Err(TraceError::Foreign {
                 format: self.name(),
@@ -285,17 +302,18 @@ impl Format {
             });
         }
         if input.fill_buf()?.starts_with(&ZSTD_MAGIC) {
-            let plain = BufReader::new(zstd::Decoder::with_buffer(input)?);
+            let plain = zstd::Decoder::with_buffer(input)?;
+            let plain = BufReader::with_capacity(BUFFER_BYTES, plain);
             return self.feed_plain(plain, columns, feed);
         }
         self.feed_plain(input, columns, feed)
     }
 
-    fn feed_plain(
+    fn feed_plain<S: Sink>(
         self,
         input: impl BufRead,
         columns: Option<&Columns>,
-        feed: &mut Feed<'_>,
+        feed: &mut Feed<'_, S>,
     ) -> Result<(), TraceError> {
         match self {
             Self::Ctr => ctr::feed(input, feed),
@@ -420,25 +438,47 @@ impl Source {
         Ok(Trace::new(self.name(), requests))
     }
 
-    /// Hands the requests to `take` one by one, and never holds the trace: for those that would not
-    /// fit the memory. Keys are not numbered, which would take memory for each: `key` is a hash of
-    /// what the trace calls the key, the same each time, so keys are the same where it is. As with
-    /// [`load`](Self::load), a trace without any request is an error.
+    /// Hands the requests to `take` block by block, and never holds the trace: for those that would
+    /// not fit the memory. Keys are not numbered, which would take memory for each, but hashed, so
+    /// keys are the same where their hashes are. As with [`load`](Self::load), a trace without any
+    /// request is an error.
+    ///
+    /// `take` runs on a thread of its own, as reading takes about as long as looking.
     pub fn stream(
         &self,
         columns: Option<&Columns>,
-        mut take: impl FnMut(Request),
+        mut take: impl FnMut(&[Streamed]) + Send,
     ) -> Result<(), TraceError> {
-        let mut stream = Stream { take: &mut take };
-        let mut feed = Feed::new(&mut stream);
-        match self {
-            Self::File { format, path } => format.feed(File::open(path)?, columns, &mut feed)?,
-            Self::Synthetic(synthetic) => synthetic.feed(&mut feed),
-        }
-        if feed.requests == 0 {
-            return Err(TraceError::Empty);
-        }
-        Ok(())
+        let (filled, to_take) = mpsc::sync_channel::<Vec<Streamed>>(WAITING_BLOCKS);
+        // Blocks are used again. There are only so many of them, so this never waits.
+        let (taken, spare) = mpsc::sync_channel(WAITING_BLOCKS + 2);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for block in to_take {
+                    take(&block);
+                    // At the end of the trace nobody fills it again.
+                    taken.send(block).ok();
+                }
+            });
+            let mut stream = Stream {
+                block: Vec::with_capacity(BLOCK_REQUESTS),
+                filled,
+                spare,
+            };
+            let mut feed = Feed::new(&mut stream);
+            match self {
+                Self::File { format, path } => {
+                    format.feed(File::open(path)?, columns, &mut feed)?;
+                }
+                Self::Synthetic(synthetic) => synthetic.feed(&mut feed),
+            }
+            let requests = feed.requests;
+            stream.hand_over();
+            if requests == 0 {
+                return Err(TraceError::Empty);
+            }
+            Ok(())
+        })
     }
 
     /// How traces are named, in words for people.
@@ -508,12 +548,25 @@ impl Sink for Whole {
     }
 }
 
-/// Keeps nothing, and calls keys by their hashes.
-struct Stream<'a> {
-    take: &'a mut dyn FnMut(Request),
+/// Keeps nothing, calls keys by their hashes and hands requests on in blocks.
+struct Stream {
+    block: Vec<Streamed>,
+    filled: SyncSender<Vec<Streamed>>,
+    spare: Receiver<Vec<Streamed>>,
 }
 
-impl Sink for Stream<'_> {
+impl Stream {
+    fn hand_over(&mut self) {
+        let spare = self.spare.try_recv();
+        let mut next = spare.unwrap_or_else(|_| Vec::with_capacity(BLOCK_REQUESTS));
+        next.clear();
+        let block = std::mem::replace(&mut self.block, next);
+        // Whoever took the blocks is gone only if it panicked, and the scope passes that on.
+        self.filled.send(block).ok();
+    }
+}
+
+impl Sink for Stream {
     fn number(&mut self, key: u64) -> u64 {
         // A policy that replays the requests must not see the hash that chose them, and does not:
         // it hashes other numbers.
@@ -527,21 +580,27 @@ impl Sink for Stream<'_> {
     }
 
     fn take(&mut self, request: Request) {
-        (self.take)(request);
+        self.block.push(Streamed {
+            hash: request.key,
+            size: request.size,
+        });
+        if self.block.len() == BLOCK_REQUESTS {
+            self.hand_over();
+        }
     }
 }
 
 /// Between a reader and a sink: counts the requests and keeps the clock, which it makes up if the
 /// format has none.
-struct Feed<'a> {
-    sink: &'a mut dyn Sink,
+struct Feed<'a, S> {
+    sink: &'a mut S,
     requests: u64,
     start_s: Option<u64>,
     time_s: u32,
 }
 
-impl<'a> Feed<'a> {
-    fn new(sink: &'a mut dyn Sink) -> Self {
+impl<'a, S: Sink> Feed<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
         Self {
             sink,
             requests: 0,
@@ -583,7 +642,7 @@ impl<'a> Feed<'a> {
 
 /// Reads a whole trace with one of the formats' readers.
 fn whole(
-    read: impl FnOnce(&mut Feed<'_>) -> Result<(), TraceError>,
+    read: impl FnOnce(&mut Feed<'_, Whole>) -> Result<(), TraceError>,
 ) -> Result<Vec<Request>, TraceError> {
     let mut whole = Whole::default();
     read(&mut Feed::new(&mut whole))?;

@@ -129,3 +129,27 @@ fn more_keys_than_are_kept_are_estimated_and_the_error_told() {
         assert!(row["error_points"].as_f64().unwrap() > 0.0, "{row}");
     }
 }
+
+#[test]
+fn one_key_of_many_requests_does_not_decide_by_being_in_the_sample_or_not() {
+    let directory = Directory::new("advise-heavy");
+    let mut text = String::new();
+    // Each twentieth request is for one key, and the others loop over more than a cache holds.
+    for index in 0..300_000 {
+        let key = if index % 20 == 0 {
+            1_000_000
+        } else {
+            index % 60_000
+        };
+        writeln!(text, "{key}").unwrap();
+    }
+    let csv = directory.write("heavy.csv", &text);
+    let json = directory.path("rows.json");
+    let policies = ["--policies=lru,clock", "--sizes=2000,8000"];
+    let arguments = ["--trace", &csv, "--sample=4000", "--json", &json];
+    stdout(&lab(&[&arguments[..], &policies].concat()));
+    for row in rows(&json) {
+        let off = row["miss_ratio"].as_f64().unwrap() - 0.95;
+        assert!(off.abs() < 0.01, "{row}");
+    }
+}

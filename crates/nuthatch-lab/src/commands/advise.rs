@@ -26,8 +26,6 @@ const MOST_CURVES: usize = 8;
 const MOST_REQUESTS: usize = 1 << 22;
 /// Fewer keys say little about the others.
 const FEWEST_KEYS: usize = 1 << 12;
-/// Requests between two changes of the count on the terminal.
-const COUNTED_AT_ONCE: u64 = 1 << 18;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -54,8 +52,8 @@ pub(crate) struct Arguments {
         value_name = "SIZE,.."
     )]
     sizes: Vec<CacheSize>,
-    /// Keys to keep at most, of which as many are simulated as it takes to err by less than a point:
-    /// more of them take longer and err less
+    /// Keys to keep at most, or twice as many if these are all, of which as many are simulated as it
+    /// takes to err by less than a point: more of them take longer and err less
     #[arg(long, default_value = "131072", value_parser = sampled_keys, value_name = "KEYS")]
     sample: usize,
     /// Also draw the curves into a file
@@ -274,13 +272,9 @@ fn sample(arguments: &Arguments) -> anyhow::Result<Sample> {
     });
     let bar = progress::count(&arguments.trace.name());
     bar.set_message("requests");
-    let mut requests = 0_u64;
-    let streamed = arguments.columns.stream(&arguments.trace, |request| {
-        sampler.take(request);
-        requests += 1;
-        if requests.is_multiple_of(COUNTED_AT_ONCE) {
-            bar.set_position(requests);
-        }
+    let streamed = arguments.columns.stream(&arguments.trace, |block| {
+        sampler.take(block);
+        bar.inc(block.len() as u64);
     });
     bar.finish_and_clear();
     streamed?;

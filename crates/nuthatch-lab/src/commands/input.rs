@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use nuthatch_lab::bundled;
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::sizes::{CacheSize, capacities};
-use nuthatch_lab::trace::{Columns, Format, Request, Source, Trace};
+use nuthatch_lab::trace::{Columns, Format, Source, Streamed, Trace};
 use std::path::Path;
 
 #[derive(Debug, clap::Args)]
@@ -49,8 +49,12 @@ impl ColumnArguments {
         trace.with_context(|| source.to_string())
     }
 
-    /// Hands the requests of a trace to `take`, their keys by hash.
-    pub(super) fn stream(&self, source: &Source, take: impl FnMut(Request)) -> anyhow::Result<()> {
+    /// Hands the requests of a trace to `take`, block by block.
+    pub(super) fn stream(
+        &self,
+        source: &Source,
+        take: impl FnMut(&[Streamed]) + Send,
+    ) -> anyhow::Result<()> {
         let streamed = source.stream(self.columns.as_ref(), take);
         streamed.with_context(|| source.to_string())
     }

@@ -4,7 +4,7 @@
 //! and how many blocks from there on. Each block is a request. *LIRS* (`.trc`): one block a line;
 //! lines that begin with `*` mark phases and say nothing about blocks. Both skip blank lines.
 
-use super::{Feed, Request, TraceError, whole};
+use super::{Feed, Request, Sink, TraceError, whole};
 use std::io::BufRead;
 
 /// More blocks than any line of the published traces asks for; a line that asks for more is
@@ -16,7 +16,10 @@ pub fn read_arc(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
     whole(|feed| feed_arc(input, feed))
 }
 
-pub(super) fn feed_arc(input: impl BufRead, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+pub(super) fn feed_arc<S: Sink>(
+    input: impl BufRead,
+    feed: &mut Feed<'_, S>,
+) -> Result<(), TraceError> {
     feed_lines(input, feed, |words, feed| {
         let [first, blocks, rest @ ..] = words else {
             return Err("a line holds four numbers");
@@ -42,7 +45,10 @@ pub fn read_lirs(input: impl BufRead) -> Result<Vec<Request>, TraceError> {
     whole(|feed| feed_lirs(input, feed))
 }
 
-pub(super) fn feed_lirs(input: impl BufRead, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+pub(super) fn feed_lirs<S: Sink>(
+    input: impl BufRead,
+    feed: &mut Feed<'_, S>,
+) -> Result<(), TraceError> {
     feed_lines(input, feed, |words, feed| match words {
         [mark, ..] if mark.starts_with('*') => Ok(()),
         [block] => {
@@ -58,10 +64,10 @@ fn number(word: &str) -> Result<u64, &'static str> {
 }
 
 /// Hands the words of each line that has any to `take`.
-fn feed_lines(
+fn feed_lines<S: Sink>(
     input: impl BufRead,
-    feed: &mut Feed<'_>,
-    mut take: impl FnMut(&[&str], &mut Feed<'_>) -> Result<(), &'static str>,
+    feed: &mut Feed<'_, S>,
+    mut take: impl FnMut(&[&str], &mut Feed<'_, S>) -> Result<(), &'static str>,
 ) -> Result<(), TraceError> {
     for (line, bytes) in (1..).zip(input.split(b'\n')) {
         let bytes = bytes.map_err(|error| TraceError::reading(error, feed.requests))?;

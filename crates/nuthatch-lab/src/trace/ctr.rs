@@ -13,8 +13,8 @@
 //! Zstd's checksum is verified once, at the end of the frame: records come out of [`CtrReader`]
 //! before it has been, and only the end of the iteration without an error vouches for them.
 
-use super::{Feed, Request, TraceError, ZSTD_MAGIC};
-use std::io::{self, BufReader, Read, Write};
+use super::{BUFFER_BYTES, Feed, Request, Sink, TraceError, ZSTD_MAGIC};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Bytes of one record.
 const RECORD_BYTES: usize = 20;
@@ -81,7 +81,10 @@ impl<R: Read> CtrReader<R> {
         }
         let input = BufReader::new(io::Cursor::new(header).chain(input));
         Ok(Self {
-            decoder: BufReader::new(zstd::Decoder::with_buffer(input)?.single_frame()),
+            decoder: BufReader::with_capacity(
+                BUFFER_BYTES,
+                zstd::Decoder::with_buffer(input)?.single_frame(),
+            ),
             requests: 0,
             keys: 0,
             time_s: 0,
@@ -90,6 +93,17 @@ impl<R: Read> CtrReader<R> {
     }
 
     fn read_record(&mut self) -> Result<Option<Request>, TraceError> {
+        if let Some(record) = self.decoder.buffer().first_chunk() {
+            let request = Request::from_record(record);
+            self.decoder.consume(RECORD_BYTES);
+            return self.check(request).map(Some);
+        }
+        self.read_split_record()
+    }
+
+    /// The next record where it is not in the buffer as a whole.
+    #[cold]
+    fn read_split_record(&mut self) -> Result<Option<Request>, TraceError> {
         let requests = self.requests;
         let mut record = [0; RECORD_BYTES];
         let mut filled = 0;
@@ -172,7 +186,7 @@ pub fn read_ctr(input: impl Read) -> Result<Vec<Request>, TraceError> {
     CtrReader::new(input)?.collect()
 }
 
-pub(super) fn feed(input: impl Read, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+pub(super) fn feed<S: Sink>(input: impl Read, feed: &mut Feed<'_, S>) -> Result<(), TraceError> {
     for request in CtrReader::new(input)? {
         let request = request?;
         let key = feed.sink.number(request.key);

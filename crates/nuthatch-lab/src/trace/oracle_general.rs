@@ -10,7 +10,7 @@
 //! The next request's position is only used to notice files of another format, in which it would
 //! lie in the past.
 
-use super::{Feed, Request, TraceError, whole};
+use super::{Feed, Request, Sink, TraceError, whole};
 use std::io::{self, Read};
 
 const RECORD_BYTES: usize = 24;
@@ -20,7 +20,10 @@ pub fn read_oracle_general(input: impl Read) -> Result<Vec<Request>, TraceError>
     whole(|to| feed(input, to))
 }
 
-pub(super) fn feed(mut input: impl Read, feed: &mut Feed<'_>) -> Result<(), TraceError> {
+pub(super) fn feed<S: Sink>(
+    mut input: impl Read,
+    feed: &mut Feed<'_, S>,
+) -> Result<(), TraceError> {
     let mut record = [0; RECORD_BYTES];
     while read_record(&mut input, &mut record)
         .map_err(|error| TraceError::reading(error, feed.requests))?
@@ -46,7 +49,10 @@ fn read_record(input: &mut impl Read, record: &mut [u8; RECORD_BYTES]) -> io::Re
     Ok(true)
 }
 
-fn parse(record: &[u8; RECORD_BYTES], feed: &mut Feed<'_>) -> Result<Request, TraceError> {
+fn parse<S: Sink>(
+    record: &[u8; RECORD_BYTES],
+    feed: &mut Feed<'_, S>,
+) -> Result<Request, TraceError> {
     let u32_at = |at: usize| u32::from_le_bytes(*record[at..].first_chunk().expect("in bounds"));
     let object = u64::from_le_bytes(*record[4..].first_chunk().expect("in bounds"));
     let next = i64::from_le_bytes(*record[16..].first_chunk().expect("in bounds"));

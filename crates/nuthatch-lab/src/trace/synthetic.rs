@@ -6,7 +6,7 @@
 //! table of ten times as many keys, beside such a Zipf load: a report that runs while a shop is
 //! open. `loop:KEYS:REQUESTS` walks through `KEYS` keys in order, again and again.
 
-use super::{Feed, Request, SourceError, Whole};
+use super::{Feed, Request, Sink, SourceError, Whole};
 use crate::simulate::key_hash;
 use std::fmt::{self, Display};
 
@@ -107,7 +107,7 @@ impl Synthetic {
         whole.requests
     }
 
-    pub(super) fn feed(&self, feed: &mut Feed<'_>) {
+    pub(super) fn feed<S: Sink>(&self, feed: &mut Feed<'_, S>) {
         match *self {
             Self::Zipf {
                 alpha,
