@@ -89,6 +89,28 @@ fn one_request_is_a_trace_and_none_is_not() {
 }
 
 #[test]
+fn a_trace_that_is_no_use_gets_one_line_and_no_advice() {
+    let directory = Directory::new("advise-no-use");
+    let one = directory.write("one.csv", "a\n");
+    let malformed = directory.write("malformed.csv", "1,a,1\n1,b,x\n");
+    let as_file = format!("csv:{}", directory.path(""));
+    let no_file = directory.path("none.csv");
+    for (trace, expected) in [
+        (one, "too small for every size"),
+        (malformed, "line 2: its size is not a number"),
+        (as_file, "cannot read the trace: Is a directory"),
+        (no_file, "cannot read the trace: No such file"),
+    ] {
+        let output = lab(&["--trace", &trace]);
+        assert_eq!(output.status.code(), Some(2), "{trace}");
+        assert!(output.stdout.is_empty(), "{trace}");
+        let complaint = stderr(&output);
+        assert!(complaint.contains(expected), "{trace}: {complaint}");
+        assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
+    }
+}
+
+#[test]
 fn a_malformed_line_is_told_however_late_it_comes() {
     let directory = Directory::new("advise-malformed");
     let mut text = "a\nb\n".repeat(50_000);

@@ -100,12 +100,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let name = arguments.trace.name();
     let about = about(&name, &sample);
     let advice = question.answer(&name, sample);
-    for size in &advice.too_small {
-        eprintln!("{name}: {size} is less than one entry of the sample, and left out");
-    }
     let Some(recommendation) = &advice.recommendation else {
         bail!("{name} is too small for every size: give larger --sizes");
     };
+    for size in &advice.too_small {
+        eprintln!("{name}: {size} is less than one entry of the sample, and left out");
+    }
     if let Some(svg) = svg {
         let written = svg.write_text(&picture(&name, &advice, question.bound));
         written.with_context(|| format!("cannot write {}", svg.path().display()))?;
