@@ -363,6 +363,33 @@ mod tests {
     }
 
     #[test]
+    fn what_all_objects_weigh_is_told_by_some_of_them() {
+        // Keys ten times as popular as others are ten times as large, and the sample has too many.
+        let sizes = [10.0, 10.0, 10.0, 1.0, 1.0];
+        let asked = [1000.0, 1000.0, 1000.0, 10.0, 10.0];
+        let (keys, total) = (1000.0, 100.0 * 1000.0 + 900.0 * 10.0);
+        let estimate = extrapolate(&sizes, &asked, keys, total);
+        let truth = 100.0 * 10.0 + 900.0;
+        assert!((estimate / truth - 1.0_f64).abs() < 1e-9, "{estimate}");
+    }
+
+    #[test]
+    fn certain_keys_are_set_aside_and_more_of_them_for_larger_caches() {
+        let population = population("zipf:1:10000:200000", 1000);
+        let few = population.certain_keys(1000.0);
+        let more = population.certain_keys(5000.0);
+        assert!(0 < few && few < more, "{few} and {more}");
+        let (none, some) = (population.draw(500, 0), population.draw(500, more));
+        assert_eq!(none.certain, Certain::default());
+        assert_eq!(some.certain.keys, more as f64);
+        let most = |drawn: &Drawn| drawn.all.requests.iter().copied().fold(0.0, f64::max);
+        // Of 200,000 requests, each certain key has 320 or more.
+        assert!(most(&none) >= 320.0 && most(&some) < 320.0);
+        let requests = |drawn: &Drawn| drawn.all.trace.requests().len() as f64;
+        assert!(some.certain.requests > 0.0 && requests(&some) < requests(&none));
+    }
+
+    #[test]
     fn a_whole_trace_is_drawn_as_it_is() {
         let source: Source = "zipf:0.8:500:5000".parse().unwrap();
         let trace = source.load(None).unwrap();
