@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     /// Policies to choose from, at most eight
     #[arg(
         long,
-        default_value = "default,lru,clock,sieve,s3_fifo,arc,lirs",
+        default_value = "default,lru,clock,s3_fifo,arc,lirs",
         value_name = "POLICY,.."
     )]
     policies: SubjectList,

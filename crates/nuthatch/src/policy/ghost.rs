@@ -251,7 +251,10 @@ impl GhostLists {
         while self.index[place] != VACANT {
             let home = self.home(self.records[self.index[place] as usize].fingerprint);
             // The node may move to the gap unless its home lies behind the gap.
-            let passed = |from: usize| (place + self.index.len() - from) % self.index.len();
+            let passed = |from: usize| match place.checked_sub(from) {
+                Some(distance) => distance,
+                None => place + self.index.len() - from,
+            };
             if passed(home) >= passed(gap) {
                 self.index[gap] = self.index[place];
                 gap = place;
