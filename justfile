@@ -24,7 +24,7 @@ report out="target/report":
     cargo run --release --package nuthatch-lab -- report --out {{out}}
 
 # Instructions that an operation executes, which no noise disturbs. Needs valgrind.
-instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict" capacities="1000,10000,100000,1000000":
+instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict,load" capacities="1000,10000,100000,1000000":
     scripts/instructions {{policies}} {{operations}} {{capacities}}
 
 # Model-checks the concurrent parts: every interleaving of a few threads' steps.

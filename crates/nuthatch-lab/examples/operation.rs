@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use nuthatch::{Cache, Policy};
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [policy, operation, capacity, count] = &arguments[..] else {
-        bail!("usage: operation POLICY get|miss|update|evict CAPACITY COUNT");
+        bail!("usage: operation POLICY get|miss|update|evict|load CAPACITY COUNT");
     };
     let policy: Policy = policy.parse()?;
     let number = |text: &String| text.parse::<u64>().with_context(|| text.clone());
@@ -50,7 +51,13 @@ fn run() -> anyhow::Result<()> {
         "evict" => (0..count).for_each(|n| {
             cache.insert(key(filled + n), n);
         }),
-        other => bail!("{other} is none of get, miss, update, evict"),
+        "load" => {
+            for n in 0..count {
+                let loaded = cache.get_or_insert_with(&key(filled + n), || Ok::<_, Infallible>(n));
+                black_box(loaded.context("nothing fails to load")?);
+            }
+        }
+        other => bail!("{other} is none of get, miss, update, evict, load"),
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ fn texts() -> Vec<(PathBuf, String)> {
         "README.md",
         "ARCHITECTURE.md",
         "docs/benchmarks.md",
+        "docs/report/report.md",
     ]
     .map(|file| root.join(file))
     .into_iter()

@@ -1,7 +1,6 @@
 //! `nuthatch-lab advise`: which policy and which size a trace asks for.
 
-use super::input::{ColumnArguments, source};
-use super::simulate::{By, default_threads, threads};
+use super::input::{CellArguments, ColumnArguments, source};
 use super::{JsonArguments, open};
 use anyhow::{Context, bail};
 use nuthatch_lab::advice::{self, Advice, Question, Recommendation};
@@ -15,7 +14,6 @@ use nuthatch_lab::sizes::CacheSize;
 use nuthatch_lab::subject::SubjectList;
 use nuthatch_lab::svg::{Axis, Curve, LineChart, Point};
 use nuthatch_lab::trace::Source;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::slice;
@@ -40,9 +38,8 @@ pub(crate) struct Arguments {
         value_name = "POLICY,.."
     )]
     policies: SubjectList,
-    /// What caches are bounded by
-    #[arg(long, value_enum, default_value = "entries")]
-    by: By,
+    #[command(flatten)]
+    cells: CellArguments,
     /// Capacities to choose from: percentages of the trace's unique keys (or of their bytes, with
     /// caches bounded by bytes), or whole numbers
     #[arg(
@@ -61,9 +58,6 @@ pub(crate) struct Arguments {
     svg: Option<PathBuf>,
     #[command(flatten)]
     json: JsonArguments,
-    /// Simulations that run at a time
-    #[arg(long, default_value_t = default_threads(), value_parser = threads)]
-    threads: NonZeroUsize,
 }
 
 fn sampled_keys(text: &str) -> Result<usize, &'static str> {
@@ -94,8 +88,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let question = Question {
         subjects: arguments.policies.to_vec(),
         sizes: arguments.sizes.clone(),
-        bound: arguments.by.into(),
-        threads: arguments.threads,
+        bound: arguments.cells.bound(),
+        threads: arguments.cells.threads(),
     };
     let name = arguments.trace.name();
     let about = about(&name, &sample);

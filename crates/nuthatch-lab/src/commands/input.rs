@@ -1,11 +1,17 @@
-//! The traces that a command replays, and the sizes of the caches that it replays them through.
+//! The traces that a command replays, the sizes of the caches that it replays them through, and how
+//! these are bounded.
 
 use anyhow::{Context, bail};
 use nuthatch_lab::bundled;
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::sizes::{CacheSize, capacities};
 use nuthatch_lab::trace::{Columns, Format, Source, Streamed, Trace};
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread;
+
+/// More simulations at a time would only share the same processors.
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TraceArguments {
@@ -32,6 +38,50 @@ pub(super) struct ColumnArguments {
     /// Names of a CSV's columns, of which one is `key`, others may be `time`, `size` and `ttl`
     #[arg(long, value_name = "NAME,..")]
     columns: Option<Columns>,
+}
+
+/// How each cell of a simulation is run.
+#[derive(Debug, clap::Args)]
+pub(super) struct CellArguments {
+    /// What caches are bounded by
+    #[arg(long, value_enum, default_value = "entries")]
+    by: By,
+    /// Simulations that run at a time
+    #[arg(long, default_value_t = default_threads(), value_parser = threads)]
+    threads: NonZeroUsize,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum By {
+    /// Every object counts 1
+    Entries,
+    /// Every object counts its size
+    Bytes,
+}
+
+/// As many threads as the machine runs at a time.
+fn default_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
+    match text.parse() {
+        Ok(threads) if threads <= MOST_THREADS => Ok(threads),
+        _ => Err("it is a whole number from 1 to 1000"),
+    }
+}
+
+impl CellArguments {
+    pub(super) fn bound(&self) -> Bound {
+        match self.by {
+            By::Entries => Bound::Entries,
+            By::Bytes => Bound::Bytes,
+        }
+    }
+
+    pub(super) fn threads(&self) -> NonZeroUsize {
+        self.threads
+    }
 }
 
 /// Reads the name of a trace.

@@ -3,18 +3,14 @@
 mod check;
 
 use super::JsonArguments;
-use super::input::TraceArguments;
+use super::input::{CellArguments, TraceArguments};
 use nuthatch_lab::grid::{Cell, Grid, Standing, is_clairvoyant, standings};
 use nuthatch_lab::output::{Align, Table, show};
 use nuthatch_lab::simulate::Bound;
 use nuthatch_lab::subject::SubjectList;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
-
-/// More simulations at a time would only share the same processors.
-const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
 
 /// More would tell no more.
 const MOST_SEEDS: NonZeroU32 = NonZeroU32::new(1000).expect("1000 is not zero");
@@ -31,9 +27,8 @@ pub(crate) struct Arguments {
     /// every one
     #[arg(long, default_value = "all", value_name = "POLICY,..")]
     policies: SubjectList,
-    /// What caches are bounded by
-    #[arg(long, value_enum, default_value = "entries")]
-    by: By,
+    #[command(flatten)]
+    cells: CellArguments,
     #[command(flatten)]
     json: JsonArguments,
     /// Compare with published miss ratios instead; exit with 1 if they disagree and no known
@@ -53,14 +48,6 @@ pub(crate) struct Arguments {
     /// the JSON has the least and the greatest miss ratio, too
     #[arg(long, default_value = "1", value_parser = seeds, conflicts_with = "check")]
     seeds: NonZeroU32,
-    /// Simulations that run at a time
-    #[arg(long, default_value_t = default_threads(), value_parser = threads)]
-    threads: NonZeroUsize,
-}
-
-/// As many threads as the machine runs at a time.
-pub(super) fn default_threads() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn seeds(text: &str) -> Result<NonZeroU32, &'static str> {
@@ -70,38 +57,14 @@ fn seeds(text: &str) -> Result<NonZeroU32, &'static str> {
     }
 }
 
-pub(super) fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
-    match text.parse() {
-        Ok(threads) if threads <= MOST_THREADS => Ok(threads),
-        _ => Err("it is a whole number from 1 to 1000"),
-    }
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum By {
-    /// Every object counts 1
-    Entries,
-    /// Every object counts its size
-    Bytes,
-}
-
-impl From<By> for Bound {
-    fn from(by: By) -> Self {
-        match by {
-            By::Entries => Self::Entries,
-            By::Bytes => Self::Bytes,
-        }
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(published) = &arguments.check {
         return check::run(arguments, published);
     }
     let grid = Grid {
         subjects: arguments.policies.to_vec(),
-        bound: arguments.by.into(),
-        threads: arguments.threads,
+        bound: arguments.cells.bound(),
+        threads: arguments.cells.threads(),
         seeds: arguments.seeds,
     };
     let presentation = arguments.json.open()?;

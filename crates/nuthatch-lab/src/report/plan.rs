@@ -244,20 +244,18 @@ impl Plan {
             ]
             .concat(),
         );
-        for (caches, operations) in [(hits, "hit"), (writes, "update,evict")] {
-            let arguments = [
-                "footprint",
-                "--caches",
-                &caches,
-                "--operations",
-                operations,
-                "--keys",
-                "u64",
-            ];
+        for (caches, operations, seconds) in [(hits, "hit", 120.0), (writes, "update,evict", 240.0)]
+        {
+            let mut arguments = vec!["footprint", "--caches", &caches];
+            arguments.extend(["--operations", operations, "--keys", "u64"]);
+            if self.scale == Scale::Quick {
+                arguments.push("--quick");
+            }
+            let name = format!("footprint, {operations}");
             self.add(
                 Part::Footprint,
-                &format!("footprint, {operations}"),
-                20.0,
+                &name,
+                self.choose(15.0, seconds),
                 &arguments,
             );
         }

@@ -82,7 +82,7 @@ fn compare(arguments: &Arguments, trace: &Trace, rows: &[Published]) -> Vec<Comp
     sweep(
         trace.name(),
         &cells,
-        arguments.threads,
+        arguments.cells.threads(),
         |(row, yardstick, subject)| {
             row.compare(yardstick, subject, |subject| {
                 subject.replay(trace, row.bound(), row.capacity())

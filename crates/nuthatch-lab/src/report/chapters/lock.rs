@@ -101,7 +101,8 @@ fn why(document: &mut Document, results: &Results) {
         "The laboratory follows hits of two threads instruction by instruction and notes each memory access. \
          *Atomic* are instructions that lock a cache line; *shared lines written* are lines that one \
          thread's hit writes and the other's touches, on the same key or on another one: these are what \
-         moves between cores. No noise disturbs such counts.",
+         moves between cores. No noise disturbs such counts. They are means of some hundred hits: what not \
+         every hit does shows as a fraction, as where a policy takes over a batch of sampled hits.",
     );
     let cell = |value: Option<f64>| value.map_or_else(|| "not known".to_owned(), digits);
     let rows: Vec<_> = hits
