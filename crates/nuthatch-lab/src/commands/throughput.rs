@@ -231,7 +231,10 @@ impl<'a> Bench<'a> {
             }
             tallies.shuffle(&mut self.random);
             for (cache, slot) in &mut tallies {
-                let place = format!("{workload}, {threads} threads");
+                let place = match threads {
+                    1 => format!("{workload}, 1 thread"),
+                    threads => format!("{workload}, {threads} threads"),
+                };
                 self.bar.set_message(format!("{cache}, {place}"));
                 self.bar.inc(1);
                 let Some(tally) = slot else {

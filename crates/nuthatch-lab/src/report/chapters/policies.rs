@@ -87,7 +87,8 @@ fn overview(document: &mut Document, cells: &[Cell]) {
         svg: map.to_svg(),
     };
     let mut text =
-        "Means over all sizes of a trace; policies from the left by their mean over all traces."
+        "Means over all sizes of a trace, from the rows of the curves below, which have the commands; policies \
+         from the left by their mean over all traces."
             .to_owned();
     if let Some(first) = candidates.first() {
         text += &format!(
@@ -266,25 +267,25 @@ fn weights(document: &mut Document, results: &Results) {
             Some(format!("{} at {} ({:.1} %)", curve.name, best.x, best.y))
         })
         .collect();
+    let all_names: Vec<_> = all.iter().map(|curve| curve.name.clone()).collect();
     let chart = LineChart {
         title: "dlfu between frequency and recency".to_owned(),
         x: Axis::linear("weight of recency: 0 is LFU, 1 is LRU"),
         y: Axis::linear("mean miss ratio (%)"),
         curves: all,
     };
+    let first = all_names.first();
+    let command = first.and_then(|trace| results.command(Part::Weights, trace));
+    let command = command.or_else(|| results.command(Part::Weights, "dlfu"));
     if let Some(figure) = figure("policy-weights", chart) {
         document.section("Recency and frequency");
         let text = format!(
             "One weight moves DLFU between counting uses and remembering the last one; no value of it is right \
              everywhere, which is why the default adapts. The traces that it matters to most, and the weight that \
-             each asks for: {}.",
+             each asks for: {}. The command is that of the first; the others' differ in the trace alone.",
             told.join(", ")
         );
-        document.figure(
-            figure,
-            &text,
-            results.command(Part::Weights, "dlfu").as_deref(),
-        );
+        document.figure(figure, &text, command.as_deref());
     }
 }
 
