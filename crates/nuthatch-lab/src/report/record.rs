@@ -115,6 +115,27 @@ impl About {
     }
 }
 
+#[cfg(test)]
+impl About {
+    /// One that no machine has.
+    pub(super) fn sample() -> Self {
+        Self {
+            scale: Scale::Quick,
+            machine: Machine {
+                processor: "an abacus".to_owned(),
+                threads: 2,
+                memory_bytes: 1 << 30,
+                system: "wood".to_owned(),
+            },
+            program: "0.1.0".to_owned(),
+            compiler: "rustc".to_owned(),
+            packages: vec![("moka".to_owned(), "0.12".to_owned())],
+            traces: Vec::new(),
+            date: "2026-11-23".to_owned(),
+        }
+    }
+}
+
 impl Record {
     /// An empty one.
     pub fn new(about: About) -> Self {
@@ -216,23 +237,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn about() -> About {
-        About {
-            scale: Scale::Quick,
-            machine: Machine {
-                processor: "an abacus".to_owned(),
-                threads: 2,
-                memory_bytes: 1 << 30,
-                system: "wood".to_owned(),
-            },
-            program: "0.1.0".to_owned(),
-            compiler: "rustc".to_owned(),
-            packages: vec![("moka".to_owned(), "0.12".to_owned())],
-            traces: Vec::new(),
-            date: "2026-11-23".to_owned(),
-        }
-    }
-
     fn finished(word: &str, failure: Option<&str>) -> Finished {
         Finished {
             part: Part::Evict,
@@ -256,19 +260,19 @@ mod tests {
     #[test]
     fn a_record_goes_on_where_it_ended_and_tries_again_what_failed() {
         let directory = directory("resume");
-        let mut record = Record::resume(&directory, about(), false).unwrap();
+        let mut record = Record::resume(&directory, About::sample(), false).unwrap();
         record.units.push(finished("a", None));
         record.units.push(finished("b", Some("it burnt")));
         record.save(&directory).unwrap();
         let later = About {
             date: "2026-11-24".to_owned(),
-            ..about()
+            ..About::sample()
         };
         let resumed = Record::resume(&directory, later, false).unwrap();
         assert_eq!(resumed.units.len(), 1);
         assert_eq!(resumed.units[0].rows, record.units[0].rows);
         assert_eq!(resumed.about.date, "2026-11-23");
-        let fresh = Record::resume(&directory, about(), true).unwrap();
+        let fresh = Record::resume(&directory, About::sample(), true).unwrap();
         assert!(fresh.units.is_empty());
         fs::remove_dir_all(&directory).unwrap();
     }
@@ -276,8 +280,8 @@ mod tests {
     #[test]
     fn rows_of_different_builds_machines_and_choices_are_not_mixed() {
         let directory = directory("mixed");
-        Record::resume(&directory, about(), false).unwrap();
-        let mut others = vec![about(); 4];
+        Record::resume(&directory, About::sample(), false).unwrap();
+        let mut others = vec![About::sample(); 4];
         others[0].program = "0.1.1".to_owned();
         others[1].machine.threads = 16;
         others[2].scale = Scale::Full;
@@ -287,7 +291,7 @@ mod tests {
             assert!(mixed.to_string().contains("--fresh"), "{mixed}");
         }
         fs::write(Record::path(&directory), "[]").unwrap();
-        let foreign = Record::resume(&directory, about(), false).unwrap_err();
+        let foreign = Record::resume(&directory, About::sample(), false).unwrap_err();
         assert!(matches!(foreign, RecordError::Foreign { .. }));
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -1,23 +1,10 @@
 use super::*;
-use crate::report::{About, Change, Machine, Scale};
+use crate::report::{About, Change};
 use crate::rows::EvictRow;
 
 fn empty() -> Results {
     Results {
-        about: About {
-            scale: Scale::Quick,
-            machine: Machine {
-                processor: "an abacus".to_owned(),
-                threads: 2,
-                memory_bytes: 1 << 30,
-                system: "wood".to_owned(),
-            },
-            program: "0.1.0".to_owned(),
-            compiler: "rustc".to_owned(),
-            packages: Vec::new(),
-            traces: Vec::new(),
-            date: "2026-11-23".to_owned(),
-        },
+        about: About::sample(),
         units: Vec::new(),
         lock: Vec::new(),
         footprint: Vec::new(),
