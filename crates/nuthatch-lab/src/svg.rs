@@ -10,7 +10,7 @@ mod bars;
 mod curves;
 mod heat;
 
-pub use bars::{BarChart, BarGroup, Series};
+pub use bars::{BarChart, BarGroup};
 pub use curves::{Curve, LineChart, Point};
 pub use heat::HeatMap;
 

@@ -77,6 +77,20 @@ fn measure(directory: &Path) -> Vec<String> {
 }
 
 #[test]
+fn every_planned_measurement_is_a_command_of_the_laboratory() {
+    for scale in [Scale::Quick, Scale::Full] {
+        for unit in Plan::new(scale, &["loop:10:100".to_owned()]).units {
+            let mut words: Vec<_> = unit.arguments.iter().map(String::as_str).collect();
+            // Options are read from left to right, and a wrong one is told before help is given.
+            words.push("--help");
+            let output = lab(&words);
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{:?}\n{complaint}", unit.arguments);
+        }
+    }
+}
+
+#[test]
 fn what_is_measured_is_kept_and_only_the_rest_is_measured_again() {
     let directory = directory("report-resumed");
     let told = measure(&directory);

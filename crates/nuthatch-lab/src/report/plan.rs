@@ -4,6 +4,7 @@
 //! round. Units are minutes at most: what an interruption loses.
 
 use crate::caches::{CacheList, Family, roster};
+use crate::workloads::Workload;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -54,6 +55,18 @@ pub struct Unit {
     pub arguments: Vec<String>,
     /// How long it takes on two cores, roughly.
     pub expected: Duration,
+}
+
+/// What a throughput measurement is told.
+#[derive(Clone, Copy)]
+struct Throughput<'a> {
+    caches: &'a str,
+    workload: &'a str,
+    keys: &'a str,
+    threads: &'a str,
+    capacity: &'a str,
+    millis: u32,
+    more: &'a [&'a str],
 }
 
 /// All measurements of a report, in order.
@@ -110,7 +123,7 @@ const LATENCIES: [&str; 8] = [
     "neocache",
 ];
 /// The policies of the curves and of the matrix.
-pub(super) const POLICIES: &str =
+const POLICIES: &str =
     "default,lru,sieve,s3_fifo,w_tiny_lfu,arc,lirs,belady,clock,two_q,slru,lfu,fifo,random";
 /// The weights of `dlfu`, from LFU to LRU.
 const WEIGHTS: &str = "dlfu:0,dlfu:0.01,dlfu:0.03,dlfu:0.1,dlfu:0.3,dlfu:0.5,dlfu:0.8,dlfu:1";
@@ -184,44 +197,57 @@ impl Plan {
         });
     }
 
-    /// Adds a throughput measurement of each of some workloads.
-    fn add_throughput(&mut self, part: Part, caches: &str, workload: &str, more: &[&str]) {
-        let (rounds, millis) = self.choose((3, 60), (5, 300));
-        let option = |name: &str| {
-            let place = more.iter().position(|word| *word == name)?;
-            more.get(place + 1).copied()
-        };
-        let millis = option("--millis")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(millis);
-        let threads = option("--threads").unwrap_or("1,2");
+    /// A throughput measurement as it is unless a chapter wants it otherwise.
+    fn throughput<'a>(&self, caches: &'a str, workload: &'a str) -> Throughput<'a> {
+        Throughput {
+            caches,
+            workload,
+            keys: "u64",
+            threads: "1,2",
+            capacity: self.choose("10000", "100000"),
+            millis: self.choose(60, 300),
+            more: &[],
+        }
+    }
+
+    fn add_throughput(&mut self, part: Part, measured: &Throughput<'_>) {
+        let Throughput {
+            caches,
+            workload,
+            keys,
+            threads,
+            capacity,
+            millis,
+            more,
+        } = *measured;
+        let rounds = self.choose(3, 5);
         let runs = rounds * caches.split(',').count() * threads.split(',').count();
         let seconds = runs as f64 * (f64::from(millis) * 1.2e-3 + self.choose(0.03, 0.2));
         let (rounds, millis) = (rounds.to_string(), millis.to_string());
         let mut arguments = vec!["throughput", "--caches", caches, "--workloads", workload];
-        arguments.extend(["--rounds", &rounds]);
-        if option("--millis").is_none() {
-            arguments.extend(["--millis", &millis]);
-        }
+        arguments.extend(["--keys", keys, "--threads", threads]);
+        arguments.extend([
+            "--capacity",
+            capacity,
+            "--rounds",
+            &rounds,
+            "--millis",
+            &millis,
+        ]);
         arguments.extend(more);
-        let keys = option("--keys").unwrap_or("u64");
         let name = format!("throughput, {workload}, {keys}, {threads} threads");
         self.add(part, &name, seconds, &arguments);
     }
 
     fn add_lock(&mut self) {
-        let threads = self.choose("1,2,8,1000", "1,2,4,16,64,1000");
-        let capacity = self.choose("10000", "100000");
+        let caches = present(&LOCKS);
         for workload in ["read-only", "read-heavy", "hot-key"] {
-            let more = [
-                "--threads",
-                threads,
-                "--key-space",
-                "1",
-                "--capacity",
-                capacity,
-            ];
-            self.add_throughput(Part::Lock, &present(&LOCKS), workload, &more);
+            let measured = Throughput {
+                threads: self.choose("1,2,8,1000", "1,2,4,16,64,1000"),
+                more: &["--key-space", "1"],
+                ..self.throughput(&caches, workload)
+            };
+            self.add_throughput(Part::Lock, &measured);
         }
     }
 
@@ -284,23 +310,25 @@ impl Plan {
             self.choose(15.0, 400.0),
             &arguments,
         );
-        let threads = self.choose("1,2,8", "1,2,4,16,64");
-        // Larger, and the classic designs would not end one eviction in a run.
-        let more = ["--threads", threads, "--capacity", "10000"];
-        self.add_throughput(
-            Part::EvictThreads,
-            &present(&THREADED_EVICTORS),
-            "evict",
-            &more,
-        );
+        let caches = present(&THREADED_EVICTORS);
+        let measured = Throughput {
+            threads: self.choose("1,2,8", "1,2,4,16,64"),
+            // Larger, and the classic designs would not end one eviction in a run.
+            capacity: "10000",
+            ..self.throughput(&caches, "evict")
+        };
+        self.add_throughput(Part::EvictThreads, &measured);
     }
 
     fn add_latency(&mut self) {
-        let capacity = self.choose("10000", "100000");
-        let millis = self.choose("300", "1000");
+        let caches = present(&LATENCIES);
         for workload in ["write-heavy", "read-heavy"] {
-            let more = ["--threads", "2", "--capacity", capacity, "--millis", millis];
-            self.add_throughput(Part::Latency, &present(&LATENCIES), workload, &more);
+            let measured = Throughput {
+                threads: "2",
+                millis: self.choose(300, 1000),
+                ..self.throughput(&caches, workload)
+            };
+            self.add_throughput(Part::Latency, &measured);
         }
     }
 
@@ -380,12 +408,14 @@ impl Plan {
         let maps = present(&["papaya", "dashmap", "scc_hashmap"]);
         let caches = [bounded(&ours), maps].join(",");
         let caches = caches.trim_end_matches(',');
-        let capacity = self.choose("10000", "100000");
         let kinds: &[&str] = self.choose(&["u64"], &["u64", "string"]);
         for keys in kinds {
-            for workload in crate::workloads::Workload::ALL {
-                let more = ["--threads", "1,2", "--keys", keys, "--capacity", capacity];
-                self.add_throughput(Part::Peers, caches, workload.name(), &more);
+            for workload in Workload::ALL {
+                let measured = Throughput {
+                    keys,
+                    ..self.throughput(caches, workload.name())
+                };
+                self.add_throughput(Part::Peers, &measured);
             }
         }
     }

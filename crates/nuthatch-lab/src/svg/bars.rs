@@ -24,16 +24,9 @@ pub struct BarChart {
     /// What the bars' lengths are.
     pub axis: Axis,
     /// The names of the bars in each group, eight at most; with one alone there is no legend.
-    pub series: Vec<Series>,
+    pub series: Vec<String>,
     /// The groups, from above.
     pub groups: Vec<BarGroup>,
-}
-
-/// What the bars at one place in every group have in common.
-#[derive(Clone, Debug)]
-pub struct Series {
-    /// Its name in the legend.
-    pub name: String,
 }
 
 /// Bars of one thing.
@@ -139,7 +132,7 @@ impl BarChart {
         if self.series.len() > 1 {
             let series = self.series.iter().enumerate();
             let names: Vec<_> = series
-                .map(|(number, series)| (number, series.name.as_str()))
+                .map(|(number, series)| (number, series.as_str()))
                 .collect();
             draw_legend(area, &names, |number, (x, y)| {
                 let corners = [(x - 12, y - 6), (x + 12, y + 6)];
@@ -160,11 +153,7 @@ mod tests {
         let chart = BarChart {
             title: "memory".to_owned(),
             axis: Axis::linear("bytes per entry"),
-            series: ["fill", "churn"]
-                .map(|name| Series {
-                    name: name.to_owned(),
-                })
-                .to_vec(),
+            series: ["fill", "churn"].map(str::to_owned).to_vec(),
             groups: vec![
                 BarGroup {
                     name: "ours".to_owned(),

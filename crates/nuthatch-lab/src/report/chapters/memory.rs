@@ -6,7 +6,7 @@ use crate::report::document::{Document, Figure};
 use crate::report::plan::Part;
 use crate::report::results::Results;
 use crate::rows::{MemoryRow, Phase};
-use crate::svg::{Axis, BarChart, BarGroup, Series};
+use crate::svg::{Axis, BarChart, BarGroup};
 
 pub(super) fn write(document: &mut Document, results: &Results) {
     document.chapter("5. Memory per entry");
@@ -31,11 +31,7 @@ pub(super) fn write(document: &mut Document, results: &Results) {
         let chart = BarChart {
             title: format!("Memory of an entry: {kind}"),
             axis: Axis::linear("bytes per entry"),
-            series: ["after churn", "after filling"]
-                .map(|name| Series {
-                    name: name.to_owned(),
-                })
-                .to_vec(),
+            series: ["after churn", "after filling"].map(str::to_owned).to_vec(),
             groups: groups(&rows),
         };
         let figure = Figure {
