@@ -3,6 +3,7 @@
 use crate::DefaultHashBuilder;
 use crate::builder::{BuildError, CacheBuilder};
 use crate::engine::{Engine, LockFree, Locked};
+use crate::entry::{EntryRef, EntryView};
 use crate::expiration::Lifetime;
 use crate::flight::Flights;
 use crate::policy::Policy;
@@ -14,7 +15,6 @@ use crate::sweeper::Sweeper;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,42 +102,6 @@ pub enum Compute<V> {
     Remove,
 }
 
-/// A live entry that can be looked at without cloning it. It stays readable, and its memory in
-/// place, while the guard lives, even if it is removed or replaced meanwhile; it blocks nobody. To
-/// be held for moments: the entry's memory is not reused meanwhile.
-pub struct EntryRef<'a, K, V>(Guarded<'a, K, V>);
-
-impl<K, V> EntryRef<'_, K, V> {
-    /// The key.
-    pub fn key(&self) -> &K {
-        &self.0.entry().key
-    }
-
-    /// The value.
-    #[inline]
-    pub fn value(&self) -> &V {
-        &self.0.entry().value
-    }
-}
-
-impl<K, V> Deref for EntryRef<'_, K, V> {
-    type Target = V;
-
-    #[inline]
-    fn deref(&self) -> &V {
-        self.value()
-    }
-}
-
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for EntryRef<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EntryRef")
-            .field(self.key())
-            .field(self.value())
-            .finish()
-    }
-}
-
 impl<K, V> Cache<K, V>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -208,7 +172,7 @@ where
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        on_engine!(self, store => store.read(key, true, |entry| entry.value.clone()))
+        on_engine!(self, store => store.read(key, true, |entry| entry.value().clone()))
     }
 
     /// The entry of `key`, without cloning it. Counts as a hit or a miss.
@@ -237,7 +201,45 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        on_engine!(self, store => store.read(key, true, |entry| look(&entry.value)))
+        on_engine!(self, store => store.read(key, true, |entry| look(entry.value())))
+    }
+
+    /// Passes the entry of `key` to `look`: key, value and, if it asks for it, deadline. Costs what
+    /// [`with`](Self::with) costs. Counts as a hit or a miss.
+    ///
+    /// `look` runs with no lock held. It may use the cache, and the entry stays readable even if it
+    /// is removed meanwhile; but until `look` returns its memory is not reused, so it should be quick.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// let cache: Cache<String, u64> = Cache::new(100);
+    /// cache.insert("nut".to_owned(), 7);
+    /// let found = cache.with_entry("nut", |entry| {
+    ///     (entry.key().len(), *entry.value(), entry.deadline_ns())
+    /// });
+    /// assert_eq!(found, Some((3, 7, None)));
+    /// ```
+    #[inline]
+    pub fn with_entry<Q, R>(
+        &self,
+        key: &Q,
+        look: impl FnOnce(EntryView<'_, K, V>) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.read(key, true, look))
+    }
+
+    /// As [`with_entry`](Self::with_entry), unseen by policy, expiry and statistics.
+    #[inline]
+    pub fn peek_with<Q, R>(&self, key: &Q, look: impl FnOnce(EntryView<'_, K, V>) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.read(key, false, look))
     }
 
     /// The value of `key`, cloned, unseen by policy, expiry and statistics.
@@ -247,7 +249,7 @@ where
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        on_engine!(self, store => store.read(key, false, |entry| entry.value.clone()))
+        on_engine!(self, store => store.read(key, false, |entry| entry.value().clone()))
     }
 
     /// Whether `key` is live, unseen by policy, expiry and statistics.
@@ -268,7 +270,7 @@ where
         V: Clone,
     {
         let keys: Vec<&Q> = keys.into_iter().collect();
-        on_engine!(self, store => store.read_many(&keys, |entry| entry.value.clone()))
+        on_engine!(self, store => store.read_many(&keys, |entry| entry.value().clone()))
     }
 
     /// The live entries, in no order, unseen by policy and statistics. Weakly consistent: an entry

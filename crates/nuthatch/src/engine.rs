@@ -115,7 +115,7 @@ where
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        self.read(key, true, |entry| entry.value.clone())
+        self.read(key, true, |entry| entry.value().clone())
     }
 
     #[inline]
@@ -124,7 +124,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.read(key, true, |entry| look(&entry.value))
+        self.read(key, true, |entry| look(entry.value()))
     }
 
     fn insert(&self, key: K, value: V) -> Insertion {

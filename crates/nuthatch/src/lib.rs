@@ -232,11 +232,13 @@ mod builder;
 mod cache;
 mod clock;
 mod engine;
+mod entry;
 mod expiration;
 mod expiry;
 mod flight;
 mod hazard;
 mod hit_buffer;
+mod item;
 mod loading;
 #[cfg(feature = "snapshot")]
 mod persistence;
@@ -254,11 +256,13 @@ mod table;
 mod timer_wheel;
 
 pub use builder::{BuildError, CacheBuilder};
-pub use cache::{Cache, Compute, EntryRef, Iter};
+pub use cache::{Cache, Compute, Iter};
 pub use clock::{Clock, ManualClock};
 pub use engine::{ConcurrentCache, Engine, EngineError, LockFree, Locked};
+pub use entry::{EntryRef, EntryView};
 pub use expiry::Expiry;
 pub use flight::LoadError;
+pub use item::{Item, ItemTooLarge, ItemValue};
 pub use policy::Policy;
 pub use removal::{Insertion, RemovalCause};
 pub use stats::StatsSnapshot;

@@ -189,7 +189,7 @@ where
     {
         let Some(refresh_after) = self.inner.refresh_after else {
             let found = on_engine!(self, store => {
-                store.read_hashed(hash, key, true, |entry| entry.value.clone())
+                store.read_hashed(hash, key, true, |entry| entry.value().clone())
             });
             return found.map_or(Lookup::Missing, Lookup::Fresh);
         };
@@ -217,7 +217,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         on_engine!(self, store => {
-            store.read_hashed(hash, key, false, |entry| entry.value.clone())
+            store.read_hashed(hash, key, false, |entry| entry.value().clone())
         })
     }
 

@@ -47,7 +47,6 @@ use crate::table::{Check, Found, Table, Whereabouts};
 use crate::timer_wheel::TimerWheel;
 use std::any::Any;
 use std::cell::UnsafeCell;
-use std::marker::PhantomData;
 use std::mem::{MaybeUninit, needs_drop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
@@ -429,7 +428,7 @@ impl<K, V> Shard<K, V> {
             entry,
             id,
             protection,
-            shard: PhantomData,
+            shard: self,
         })
     }
 
@@ -451,11 +450,11 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Guards the live entries with this hash: one, but for collisions of all 64 bits.
-    pub(crate) fn guard_hash(
-        &self,
+    pub(crate) fn guard_hash<'a>(
+        &'a self,
         hash: u64,
         hash_key: impl Fn(&K) -> u64,
-        found: &mut Vec<Guarded<'_, K, V>>,
+        found: &mut Vec<Guarded<'a, K, V>>,
     ) {
         let _reading = self.writer.read();
         // SAFETY: the table is replaced and freed only under the writer lock.
@@ -471,7 +470,7 @@ impl<K, V> Shard<K, V> {
                     entry: NonNull::from(entry),
                     id,
                     protection,
-                    shard: PhantomData,
+                    shard: self,
                 });
             }
             // None is accepted, so that the search goes on.
@@ -490,7 +489,7 @@ pub(crate) struct Guarded<'a, K, V> {
     id: EntryId,
     #[expect(dead_code, reason = "held for what its drop does")]
     protection: Protection<'static>,
-    shard: PhantomData<&'a Shard<K, V>>,
+    shard: &'a Shard<K, V>,
 }
 
 impl<K, V> Guarded<'_, K, V> {
@@ -501,6 +500,11 @@ impl<K, V> Guarded<'_, K, V> {
         // and is not used for anything else; the slot itself lives as long as the shard, which the
         // guard borrows.
         unsafe { self.entry.as_ref() }
+    }
+
+    /// When the entry expires, as of now.
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.shard.deadline_ns(self.id)
     }
 
     /// The entry's id. It names the same entry while the guard lives, for its slot is not reused.

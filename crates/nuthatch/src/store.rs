@@ -30,6 +30,7 @@ pub(crate) use writes::Expect;
 
 use crate::bound::Bound;
 use crate::clock::Clock;
+use crate::entry::EntryView;
 use crate::expiration::Expiration;
 use crate::hazard::{Protection, protect, thread_index};
 use crate::hit_buffer::HitBuffer;
@@ -183,7 +184,7 @@ where
         &self,
         key: &Q,
         record: bool,
-        look: impl FnOnce(&Entry<K, V>) -> R,
+        look: impl FnOnce(EntryView<'_, K, V>) -> R,
     ) -> Option<R>
     where
         K: Borrow<Q>,
@@ -199,7 +200,7 @@ where
         hash: u64,
         key: &Q,
         record: bool,
-        look: impl FnOnce(&Entry<K, V>) -> R,
+        look: impl FnOnce(EntryView<'_, K, V>) -> R,
     ) -> Option<R>
     where
         K: Borrow<Q>,
@@ -226,7 +227,7 @@ where
         if record {
             self.hit(shard, id, hash, thread);
         }
-        Some(look(entry))
+        Some(look(EntryView::new(entry, shard, id)))
     }
 
     /// As [`read_hashed`](Self::read_hashed), where entries may have deadlines.
@@ -237,7 +238,7 @@ where
         hash: u64,
         key: &Q,
         record: bool,
-        look: impl FnOnce(&Entry<K, V>) -> R,
+        look: impl FnOnce(EntryView<'_, K, V>) -> R,
     ) -> Option<R>
     where
         K: Borrow<Q>,
@@ -251,7 +252,7 @@ where
                     self.move_deadline(shard, id, entry);
                     self.hit(shard, id, hash, thread);
                 }
-                return Some(look(entry));
+                return Some(look(EntryView::new(entry, shard, id)));
             }
             if !self.is_superseded(shard, id, hash, key) {
                 break;
@@ -345,7 +346,7 @@ where
     pub(crate) fn read_many<Q, R>(
         &self,
         keys: &[&Q],
-        mut look: impl FnMut(&Entry<K, V>) -> R,
+        mut look: impl FnMut(EntryView<'_, K, V>) -> R,
     ) -> Vec<Option<R>>
     where
         K: Borrow<Q>,

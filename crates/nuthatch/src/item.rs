@@ -1,0 +1,502 @@
+//! A key and its value in one block of memory behind one thin pointer.
+//!
+//! A cache of byte strings that keeps `String` and `Vec<u8>` pays two allocations and 48 bytes of
+//! pointers, lengths and capacities for each entry. An [`Item`] is 8 bytes in its slot and one block
+//! that is as long as what it holds, so `Cache<Item<T>, ()>` is a keyspace of bytes whose lookups
+//! follow one pointer to key and value alike.
+//!
+//! ```text
+//!   bytes    | header | key .. | value ..          header, 8 bytes:
+//!            0        8                              u32  length of the value, or OBJECT
+//!   object   | header | (padding) T | key ..         u32  length of the key << 8 | tag
+//!            0        8
+//! ```
+//!
+//! An item never changes: whoever sees it may read all of it without a lock. The block's layout
+//! follows from its header alone, so nothing else has to be kept to free it.
+#![expect(
+    unsafe_code,
+    reason = "a block of memory whose contents are laid out by hand"
+)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::slice;
+use thiserror::Error;
+
+/// In place of the length of the value: an object follows the header.
+const OBJECT: u32 = u32::MAX;
+
+/// A key with a value, bytes or an object of type `T`, in one allocation.
+///
+/// Items are equal, and hash alike, if their keys are and do, whatever their values: they are
+/// meant as the keys of a [`Cache<Item<T>, ()>`](crate::Cache), which is then asked by `&[u8]`.
+///
+/// ```
+/// use nuthatch::{Cache, Item, ItemValue};
+/// let cache: Cache<Item<Vec<u64>>, ()> = Cache::new(100);
+/// cache.insert(Item::from_bytes(b"nut", 0, &[b"hazel", b"nut"])?, ());
+/// cache.insert(Item::from_object(b"primes", 1, vec![2, 3, 5])?, ());
+/// let guard = cache.get_ref(b"nut".as_slice()).expect("just inserted");
+/// assert!(matches!(guard.key().value(), ItemValue::Bytes(b"hazelnut")));
+/// # Ok::<(), nuthatch::ItemTooLarge>(())
+/// ```
+pub struct Item<T> {
+    block: NonNull<Header>,
+    owns: PhantomData<T>,
+}
+
+/// What an [`Item`] holds besides its key.
+pub enum ItemValue<'a, T> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// An object.
+    Object(&'a T),
+}
+
+/// A key or a value that is too long for an [`Item`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ItemTooLarge {
+    /// The key is.
+    #[error("a key of {len} bytes exceeds the limit of {max}")]
+    Key {
+        /// Its length in bytes.
+        len: usize,
+        /// [`Item::MAX_KEY_LEN`].
+        max: usize,
+    },
+    /// The value is.
+    #[error("a value of {len} bytes exceeds the limit of {max}")]
+    Value {
+        /// Its length in bytes.
+        len: usize,
+        /// [`Item::MAX_VALUE_LEN`].
+        max: usize,
+    },
+}
+
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Header {
+    /// [`OBJECT`], or the length of the value's bytes.
+    value: u32,
+    key_and_tag: u32,
+}
+
+// SAFETY: an item owns its `T`, and hands out shared references to it and to plain bytes.
+unsafe impl<T: Send> Send for Item<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Item<T> {}
+
+impl<T> Item<T> {
+    /// The longest key, in bytes.
+    pub const MAX_KEY_LEN: usize = (1 << 24) - 1;
+    /// The longest value of bytes: 4 GiB less two, or a quarter of a smaller address space.
+    pub const MAX_VALUE_LEN: usize = if usize::BITS > 32 {
+        OBJECT as usize - 1
+    } else {
+        1 << 30
+    };
+
+    /// Where an object begins.
+    const OBJECT_START: usize = size_of::<Header>().next_multiple_of(align_of::<T>());
+    /// Where the key behind an object begins.
+    const OBJECT_END: usize = Self::OBJECT_START + size_of::<T>();
+
+    /// An item whose value is `value`, part after part. `tag` is the user's own, all eight bits of
+    /// it. One allocation and a copy of each part.
+    ///
+    /// # Errors
+    /// [`ItemTooLarge`] if the key is longer than [`MAX_KEY_LEN`](Self::MAX_KEY_LEN) or the value
+    /// longer than [`MAX_VALUE_LEN`](Self::MAX_VALUE_LEN).
+    #[inline]
+    pub fn from_bytes(key: &[u8], tag: u8, value: &[&[u8]]) -> Result<Self, ItemTooLarge> {
+        let len = value
+            .iter()
+            .fold(0, |len: usize, part| len.saturating_add(part.len()));
+        if len > Self::MAX_VALUE_LEN {
+            let max = Self::MAX_VALUE_LEN;
+            return Err(ItemTooLarge::Value { len, max });
+        }
+        let item = Self::allocate(key, tag, len as u32)?;
+        // SAFETY: the block has room for `len` bytes behind the key, and nobody else knows it yet,
+        // so no part lies in it.
+        unsafe {
+            let mut end = item.start().add(size_of::<Header>() + key.len());
+            for part in value {
+                end.copy_from_nonoverlapping(NonNull::from(*part).cast(), part.len());
+                end = end.add(part.len());
+            }
+        }
+        Ok(item)
+    }
+
+    /// An item whose value is `object`. `tag` is the user's own, all eight bits of it.
+    ///
+    /// # Errors
+    /// [`ItemTooLarge::Key`] if the key is longer than [`MAX_KEY_LEN`](Self::MAX_KEY_LEN); then the
+    /// object is dropped.
+    #[inline]
+    pub fn from_object(key: &[u8], tag: u8, object: T) -> Result<Self, ItemTooLarge> {
+        let item = Self::allocate(key, tag, OBJECT)?;
+        // SAFETY: the block has room for the object, aligned, in this place. Nothing can panic
+        // between the allocation and here, so no item without its object is dropped.
+        unsafe {
+            item.start().add(Self::OBJECT_START).cast().write(object);
+        }
+        Ok(item)
+    }
+
+    /// A block with header and key, and room for the value.
+    #[inline]
+    fn allocate(key: &[u8], tag: u8, value: u32) -> Result<Self, ItemTooLarge> {
+        if key.len() > Self::MAX_KEY_LEN {
+            let (len, max) = (key.len(), Self::MAX_KEY_LEN);
+            return Err(ItemTooLarge::Key { len, max });
+        }
+        let header = Header {
+            value,
+            key_and_tag: (key.len() as u32) << 8 | u32::from(tag),
+        };
+        let layout = Self::layout(header);
+        // SAFETY: the layout's size is not zero, for a header is in it.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        // SAFETY: the block begins with a header's place, aligned, and has room for the key where
+        // the header says that it stands. It is new, so the key does not lie in it.
+        unsafe {
+            block.cast().write(header);
+            let start = block.add(Self::key_start(header));
+            start.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
+        }
+        Ok(Self {
+            block: block.cast(),
+            owns: PhantomData,
+        })
+    }
+
+    /// The layout of a block with this header.
+    #[inline]
+    fn layout(header: Header) -> Layout {
+        let (value_len, align) = if header.value == OBJECT {
+            (0, align_of::<Header>().max(align_of::<T>()))
+        } else {
+            (header.value as usize, align_of::<Header>())
+        };
+        let size = Self::key_start(header) + header.key_len() + value_len;
+        Layout::from_size_align(size, align).expect("an item is smaller than the address space")
+    }
+
+    #[inline]
+    fn key_start(header: Header) -> usize {
+        if header.value == OBJECT {
+            Self::OBJECT_END
+        } else {
+            size_of::<Header>()
+        }
+    }
+
+    #[inline]
+    fn header(&self) -> Header {
+        // SAFETY: a block begins with its header, which never changes, and lives as long as the item.
+        unsafe { self.block.read() }
+    }
+
+    #[inline]
+    fn start(&self) -> NonNull<u8> {
+        self.block.cast()
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        let header = self.header();
+        // SAFETY: so many bytes of the key were written there when the item was made, and they
+        // never change while the item lives.
+        unsafe {
+            let start = self.start().add(Self::key_start(header));
+            slice::from_raw_parts(start.as_ptr(), header.key_len())
+        }
+    }
+
+    /// The tag that the item was made with.
+    #[inline]
+    pub fn tag(&self) -> u8 {
+        self.header().key_and_tag as u8
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> ItemValue<'_, T> {
+        let header = self.header();
+        if header.value == OBJECT {
+            // SAFETY: the header says that an object was written there; it lives as long as the
+            // item.
+            ItemValue::Object(unsafe { self.start().add(Self::OBJECT_START).cast().as_ref() })
+        } else {
+            // SAFETY: so many bytes were written there when the item was made, and they never
+            // change while the item lives.
+            ItemValue::Bytes(unsafe {
+                let start = self
+                    .start()
+                    .add(size_of::<Header>() + header.key_len())
+                    .as_ptr();
+                slice::from_raw_parts(start, header.value as usize)
+            })
+        }
+    }
+
+    /// How many bytes were asked of the allocator for the item: 8, the object with its padding,
+    /// the key and the value. What the allocator adds, and what the object owns elsewhere, is not
+    /// in it.
+    #[inline]
+    pub fn allocated_bytes(&self) -> usize {
+        Self::layout(self.header()).size()
+    }
+}
+
+impl Header {
+    #[inline]
+    fn key_len(self) -> usize {
+        (self.key_and_tag >> 8) as usize
+    }
+}
+
+impl<T> Drop for Item<T> {
+    #[inline]
+    fn drop(&mut self) {
+        /// Frees the block also when the object's drop panics.
+        struct Block(NonNull<u8>, Layout);
+        impl Drop for Block {
+            #[inline]
+            fn drop(&mut self) {
+                // SAFETY: allocated with this very layout, and the item that owned it is gone.
+                unsafe { dealloc(self.0.as_ptr(), self.1) }
+            }
+        }
+        let header = self.header();
+        let _block = Block(self.start(), Self::layout(header));
+        if header.value == OBJECT {
+            // SAFETY: the header says that an object is there, and nobody looks at it after this.
+            unsafe {
+                self.start()
+                    .add(Self::OBJECT_START)
+                    .cast::<T>()
+                    .drop_in_place();
+            }
+        }
+    }
+}
+
+impl<T> Borrow<[u8]> for Item<T> {
+    #[inline]
+    fn borrow(&self) -> &[u8] {
+        self.key()
+    }
+}
+
+impl<T> Hash for Item<T> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl<T> PartialEq for Item<T> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<T> Eq for Item<T> {}
+
+impl<T> fmt::Debug for Item<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("key", &format_args!("\"{}\"", self.key().escape_ascii()))
+            .field("tag", &self.tag())
+            .field("value", &self.value())
+            .finish()
+    }
+}
+
+impl<T> Clone for ItemValue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ItemValue<'_, T> {}
+
+impl<T> fmt::Debug for ItemValue<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f
+                .debug_tuple("Bytes")
+                .field(&format_args!("\"{}\"", bytes.escape_ascii()))
+                .finish(),
+            Self::Object(_) => f.debug_tuple("Object").finish_non_exhaustive(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Item, ItemTooLarge, ItemValue};
+    use crate::{Cache, DefaultHashBuilder, Engine};
+    use std::hash::BuildHasher;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    fn bytes<T>(item: &Item<T>) -> &[u8] {
+        match item.value() {
+            ItemValue::Bytes(bytes) => bytes,
+            ItemValue::Object(_) => panic!("{item:?} holds bytes"),
+        }
+    }
+
+    fn object<T>(item: &Item<T>) -> &T {
+        match item.value() {
+            ItemValue::Object(object) => object,
+            ItemValue::Bytes(_) => panic!("{item:?} holds an object"),
+        }
+    }
+
+    #[test]
+    fn an_item_is_one_pointer_wide() {
+        assert_eq!(size_of::<Option<Item<String>>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn bytes_of_any_length_come_back_joined() {
+        let long = vec![7; 100_000];
+        for key in [&b""[..], b"k", b"a longer key", &long] {
+            let values: [&[&[u8]]; 5] = [&[], &[b""], &[b"v"], &[b"one", b"", b"two"], &[&long]];
+            for parts in values {
+                for tag in [0, 1, 255] {
+                    let item = Item::<u64>::from_bytes(key, tag, parts).unwrap();
+                    assert_eq!((item.key(), item.tag()), (key, tag));
+                    assert_eq!(bytes(&item), parts.concat());
+                    assert_eq!(item.allocated_bytes(), 8 + key.len() + parts.concat().len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn objects_of_any_size_and_alignment_are_kept_and_dropped_once() {
+        #[repr(align(64))]
+        struct Wide(Arc<()>);
+        let counted = Arc::new(());
+        for key in [&b""[..], b"k", b"a longer key"] {
+            let thin = Item::from_object(key, 3, Arc::clone(&counted)).unwrap();
+            let wide = Item::from_object(key, 200, Wide(Arc::clone(&counted))).unwrap();
+            assert_eq!(Arc::strong_count(&counted), 3);
+            assert!(Arc::ptr_eq(object(&thin), &counted));
+            assert!(Arc::ptr_eq(&object(&wide).0, &counted));
+            assert_eq!(std::ptr::from_ref(object(&wide)).addr() % 64, 0);
+            assert_eq!(
+                (thin.key(), thin.tag(), wide.key(), wide.tag()),
+                (key, 3, key, 200)
+            );
+            assert_eq!(thin.allocated_bytes(), 16 + key.len());
+            assert_eq!(wide.allocated_bytes(), 128 + key.len());
+            drop((thin, wide));
+            assert_eq!(Arc::strong_count(&counted), 1);
+        }
+        let zero_sized = Item::from_object(b"key", 9, ()).unwrap();
+        assert_eq!(*object(&zero_sized), ());
+        assert_eq!(
+            (zero_sized.key(), zero_sized.allocated_bytes()),
+            (&b"key"[..], 11)
+        );
+    }
+
+    #[test]
+    fn an_object_whose_drop_panics_still_frees_its_block() {
+        struct Panics(#[expect(dead_code, reason = "held for its count")] Arc<()>);
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("a test's panic");
+            }
+        }
+        let counted = Arc::new(());
+        let item = Item::from_object(b"key", 0, Panics(Arc::clone(&counted))).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(item))).is_err());
+        assert_eq!(Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let key = vec![0; Item::<u64>::MAX_KEY_LEN + 1];
+        let expected = ItemTooLarge::Key {
+            len: 1 << 24,
+            max: (1 << 24) - 1,
+        };
+        assert_eq!(Item::<u64>::from_bytes(&key, 0, &[]).unwrap_err(), expected);
+        assert_eq!(Item::from_object(&key, 0, 7).unwrap_err(), expected);
+        assert!(Item::from_object(&key[1..], 0, 7).is_ok());
+        // A slice named over and over again is longer than any memory.
+        let megabyte = vec![0; 1 << 20];
+        let parts = vec![&megabyte[..]; 1 << 12];
+        let refused = Item::<u64>::from_bytes(b"key", 0, &parts).unwrap_err();
+        let max = Item::<u64>::MAX_VALUE_LEN;
+        assert_eq!(refused, ItemTooLarge::Value { len: 1 << 32, max });
+        assert_eq!(
+            refused.to_string(),
+            format!("a value of 4294967296 bytes exceeds the limit of {max}")
+        );
+    }
+
+    #[test]
+    fn items_are_equal_and_hash_as_their_keys() {
+        let one = Item::from_object(b"key", 1, 7).unwrap();
+        let two = Item::from_bytes(b"key", 2, &[b"value"]).unwrap();
+        let other = Item::from_bytes(b"kez", 2, &[b"value"]).unwrap();
+        assert_eq!(one, two);
+        assert_ne!(two, other);
+        let hasher = DefaultHashBuilder::default();
+        assert_eq!(hasher.hash_one(&one), hasher.hash_one(&b"key"[..]));
+        assert_eq!(
+            format!("{two:?}"),
+            r#"Item { key: "key", tag: 2, value: Bytes("value") }"#
+        );
+    }
+
+    #[test]
+    fn a_cache_of_items_is_asked_by_bytes() {
+        for engine in [Engine::LockFree, Engine::Locked] {
+            let counted = Arc::new(());
+            let builder = Cache::<Item<Arc<()>>, ()>::builder();
+            let cache = builder
+                .weight_capacity(3_000)
+                .weigher(|item, ()| item.allocated_bytes() as u32)
+                .engine(engine)
+                .build()
+                .unwrap();
+            for step in 0..1_000_u32 {
+                let key = format!("key {}", step % 300);
+                let item = match step % 2 {
+                    0 => Item::from_bytes(key.as_bytes(), 0, &[b"step ", key.as_bytes()]),
+                    _ => Item::from_object(key.as_bytes(), 1, Arc::clone(&counted)),
+                };
+                cache.insert(item.unwrap(), ());
+                let guard = cache.get_ref(key.as_bytes()).expect("just inserted");
+                match guard.key().value() {
+                    ItemValue::Bytes(value) => assert_eq!(value, format!("step {key}").as_bytes()),
+                    ItemValue::Object(object) => assert!(Arc::ptr_eq(object, &counted)),
+                }
+            }
+            cache.validate();
+            assert!(cache.stats().evicted > 0);
+            drop(cache);
+            assert_eq!(Arc::strong_count(&counted), 1);
+        }
+    }
+}
