@@ -91,6 +91,30 @@ where
     }
 }
 
+/// When an inserted entry expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deadline {
+    /// As the cache's settings say.
+    #[default]
+    Configured,
+    /// Never, whatever they say.
+    Never,
+    /// At this time of the cache's [`Clock`](crate::Clock), in nanoseconds, whatever they say; reads
+    /// do not move it, under time to idle neither. A time that is over makes an entry that is expired
+    /// at once; what it replaces is gone. `u64::MAX`, which no clock reaches, is never.
+    At(u64),
+}
+
+/// How [`Cache::insert_with`] inserts. As [`Cache::insert`], unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InsertOptions {
+    /// When the entry expires.
+    pub deadline: Deadline,
+    /// Whether it is [pinned](Cache::pin) from the first moment on. If not, an entry that takes the
+    /// place of a pinned one is pinned even so.
+    pub pinned: bool,
+}
+
 /// What [`Cache::compute`] shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compute<V> {
@@ -296,6 +320,84 @@ where
     /// idle still applies). Zero: it is expired at once.
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Insertion {
         on_engine!(self, store => store.put(key, value, Lifetime::Given(time_to_live)))
+    }
+
+    /// Inserts or replaces, with a deadline in nanoseconds of the cache's [`Clock`](crate::Clock):
+    /// [`insert_with`](Self::insert_with) of [`Deadline::At`] or, for `None`, of [`Deadline::Never`].
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Clock};
+    /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    /// let unix_ns = || {
+    ///     let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    ///     since.map_or(0, |since| since.as_nanos() as u64)
+    /// };
+    /// let builder = Cache::<&str, u64>::builder().capacity(100);
+    /// let cache = builder.clock(Clock::from_fn(unix_ns)).build()?;
+    /// let deadline_ns = unix_ns() + 60_000_000_000;
+    /// cache.insert_with_deadline("nut", 7, Some(deadline_ns));
+    /// let found = cache.with_entry("nut", |entry| entry.deadline_ns());
+    /// assert_eq!(found, Some(Some(deadline_ns)));
+    /// # Ok::<(), nuthatch::BuildError>(())
+    /// ```
+    pub fn insert_with_deadline(&self, key: K, value: V, deadline_ns: Option<u64>) -> Insertion {
+        on_engine!(self, store => store.put(key, value, Lifetime::until(deadline_ns)))
+    }
+
+    /// Inserts or replaces as `options` say, in one step: the entry never has another deadline, and
+    /// if it is to be pinned there is no moment at which it could be evicted.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Deadline, InsertOptions};
+    /// let cache: Cache<&str, u64> = Cache::new(100);
+    /// let options = InsertOptions {
+    ///     deadline: Deadline::Never,
+    ///     pinned: true,
+    /// };
+    /// cache.insert_with("nut", 7, options);
+    /// assert_eq!(cache.get("nut"), Some(7));
+    /// ```
+    pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> Insertion {
+        let lifetime = match options.deadline {
+            Deadline::Configured => Lifetime::Configured,
+            Deadline::Never => Lifetime::Until(None),
+            Deadline::At(ns) => Lifetime::until(Some(ns)),
+        };
+        if options.pinned {
+            on_engine!(self, store => store.put_pinned(key, value, lifetime))
+        } else {
+            on_engine!(self, store => store.put(key, value, lifetime))
+        }
+    }
+
+    /// Gives the live entry of `key` the deadline `deadline_ns`, in nanoseconds of the cache's
+    /// [`Clock`](crate::Clock), or none, in the place of the one it has and whatever the cache's
+    /// settings say. Reads do not move it, under time to idle neither; the next write of the key
+    /// settles anew. A deadline that is over removes the entry at once, with
+    /// [`RemovalCause::Expired`](crate::RemovalCause::Expired). Returns whether there was such an entry.
+    ///
+    /// Neither the value nor its place with the policy changes. Costs one visit to the key's shard,
+    /// under its lock; readers are not held up.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Clock};
+    /// use std::time::Duration;
+    /// let (clock, hands) = Clock::manual();
+    /// let cache = Cache::<u32, &str>::builder().capacity(10).clock(clock).build()?;
+    /// cache.insert(1, "nut");
+    /// assert!(cache.set_deadline(&1, Some(2_000_000_000)));
+    /// hands.set(Duration::from_secs(2));
+    /// assert_eq!(cache.get(&1), None);
+    /// assert!(!cache.set_deadline(&1, None), "it is too late for that");
+    /// # Ok::<(), nuthatch::BuildError>(())
+    /// ```
+    pub fn set_deadline<Q>(&self, key: &Q, deadline_ns: Option<u64>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let deadline_ns = deadline_ns.filter(|&ns| ns != u64::MAX);
+        on_engine!(self, store => store.set_deadline(key, deadline_ns))
     }
 
     /// Inserts or replaces many entries, one after the other.

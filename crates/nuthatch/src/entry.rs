@@ -76,7 +76,8 @@ impl<'a, K, V> EntryView<'a, K, V> {
     }
 
     /// When the entry expires, in nanoseconds of the cache's [`Clock`](crate::Clock); `None`: never.
-    /// The deadline is that of this moment: a read under time to idle moves it.
+    /// The deadline is that of this moment: a read under time to idle moves it, and so does
+    /// [`Cache::set_deadline`](crate::Cache::set_deadline).
     #[inline]
     pub fn deadline_ns(self) -> Option<u64> {
         self.shard.deadline_ns(self.id)

@@ -2,10 +2,11 @@
 //!
 //! An entry has one deadline. Time to live and a per-entry duration fix it when the value is
 //! written; time to idle and a per-entry duration after reads move it. A deadline that reads move
-//! is kept within a limit, the end of the time to live.
+//! is kept within a limit, the end of the time to live. One that was given as a point in time stays
+//! where it is.
 
 use crate::expiry::{Expiry, Jitter, deadline_ns};
-use crate::shard::EntryTimes;
+use crate::shard::{EntryTimes, Reach};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,12 +22,31 @@ pub(crate) enum Lifetime {
     Configured,
     /// This long, whatever they say; time to idle still applies.
     Given(Duration),
+    /// Up to this time of the cache's clock, in nanoseconds, or for ever, whatever they say.
+    Until(Option<u64>),
     /// What an entry of a snapshot had left.
     #[cfg(feature = "snapshot")]
-    Remaining {
-        to_live: Option<Duration>,
-        to_idle: Option<Duration>,
-    },
+    Remaining(Remaining),
+}
+
+impl Lifetime {
+    /// Up to this time, if any; the largest number means never, for no clock reaches it.
+    pub(crate) fn until(deadline_ns: Option<u64>) -> Self {
+        Self::Until(deadline_ns.filter(|&ns| ns != u64::MAX))
+    }
+
+    /// Whether an entry may get a deadline that the cache's settings give none.
+    fn is_own(self) -> bool {
+        !matches!(self, Self::Configured | Self::Until(None))
+    }
+}
+
+/// What is left of an entry's time.
+#[cfg(feature = "snapshot")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remaining {
+    pub(crate) to_live: Option<Duration>,
+    pub(crate) to_idle: Option<Duration>,
 }
 
 /// See the module's text.
@@ -71,6 +91,14 @@ impl<K, V> Expiration<K, V> {
         self.in_use.load(Ordering::Relaxed)
     }
 
+    /// An entry is about to be written that lives so.
+    #[inline]
+    pub(crate) fn prepare(&self, lifetime: Lifetime) {
+        if lifetime.is_own() {
+            self.start();
+        }
+    }
+
     /// An entry is about to get a deadline of its own.
     pub(crate) fn start(&self) {
         if !self.is_in_use() {
@@ -100,7 +128,16 @@ impl<K, V> Expiration<K, V> {
         if !self.is_in_use() {
             return None;
         }
+        let written_ns = self.keep_written.then_some(now_ns);
         let (fixed, own, idle) = match lifetime {
+            Lifetime::Until(deadline_ns) => {
+                return Some(EntryTimes {
+                    // One that is over already is over now: the timers need not look far back.
+                    deadline_ns: deadline_ns.map(|ns| ns.max(now_ns)),
+                    reach: Reach::Nowhere,
+                    written_ns,
+                });
+            }
             Lifetime::Configured => (
                 self.time_to_live
                     .map(|duration| self.jitter.shorten(duration, hash ^ now_ns)),
@@ -109,15 +146,15 @@ impl<K, V> Expiration<K, V> {
             ),
             Lifetime::Given(duration) => (Some(duration), None, self.time_to_idle),
             #[cfg(feature = "snapshot")]
-            Lifetime::Remaining { to_live, to_idle } => (to_live, to_idle, self.time_to_idle),
+            Lifetime::Remaining(left) => (left.to_live, left.to_idle, self.time_to_idle),
         };
         let deadline = |duration: Option<Duration>| deadline_ns(now_ns, duration?);
         let limit_ns = deadline(fixed);
         let (own_ns, idle_ns) = (deadline(own), deadline(idle));
         Some(EntryTimes {
             deadline_ns: [limit_ns, idle_ns, own_ns].into_iter().flatten().min(),
-            limit_ns,
-            written_ns: self.keep_written.then_some(now_ns),
+            reach: limit_ns.map_or(Reach::Anywhere, Reach::UpTo),
+            written_ns,
         })
     }
 
@@ -137,15 +174,15 @@ impl<K, V> Expiration<K, V> {
         now_ns: u64,
         deadline_ns: Option<u64>,
         limit_ns: Option<u64>,
-    ) -> Lifetime {
+    ) -> Remaining {
         let left = |ns: Option<u64>| Some(Duration::from_nanos(ns?.saturating_sub(now_ns)));
         if self.moves_on_read() {
-            Lifetime::Remaining {
+            Remaining {
                 to_live: left(limit_ns),
                 to_idle: left(deadline_ns),
             }
         } else {
-            Lifetime::Remaining {
+            Remaining {
                 to_live: left(deadline_ns),
                 to_idle: None,
             }

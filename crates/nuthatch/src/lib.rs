@@ -256,7 +256,7 @@ mod table;
 mod timer_wheel;
 
 pub use builder::{BuildError, CacheBuilder};
-pub use cache::{Cache, Compute, Iter};
+pub use cache::{Cache, Compute, Deadline, InsertOptions, Iter};
 pub use clock::{Clock, ManualClock};
 pub use engine::{ConcurrentCache, Engine, EngineError, LockFree, Locked};
 pub use entry::{EntryRef, EntryView};

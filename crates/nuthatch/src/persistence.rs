@@ -1,7 +1,7 @@
 //! Saving a cache's entries and restoring them: [`crate::snapshot`] wired to the cache.
 
 use crate::cache::{Cache, on_engine};
-use crate::expiration::Lifetime;
+use crate::expiration::{Lifetime, Remaining};
 use crate::snapshot::{EntryState, SnapshotError, SnapshotWriter, read_snapshot, write_file};
 use crate::store::Expect;
 use serde::Serialize;
@@ -46,8 +46,8 @@ where
         let mut saved = 0;
         let ranked = (0..self.shards()).map(|shard| on_engine!(self, store => store.ranked(shard)));
         for (shard, id) in interleave(ranked.collect()) {
-            let written = on_engine!(self, store => store.visit(shard, id, |entry, weight, lifetime, access| {
-                let state = state(weight, lifetime, access);
+            let written = on_engine!(self, store => store.visit(shard, id, |entry, weight, remaining, access| {
+                let state = state(weight, remaining, access);
                 snapshot.record(&entry.key, &entry.value, state)
             }));
             if let Some(written) = written {
@@ -127,28 +127,23 @@ fn interleave(shards: Vec<Vec<u32>>) -> Vec<(usize, u32)> {
     all.into_iter().map(|(_, shard, id)| (shard, id)).collect()
 }
 
-fn state(weight: u32, lifetime: Lifetime, access: u8) -> EntryState {
-    let (to_live, to_idle) = match lifetime {
-        Lifetime::Configured => (None, None),
-        Lifetime::Given(duration) => (Some(duration), None),
-        Lifetime::Remaining { to_live, to_idle } => (to_live, to_idle),
-    };
+fn state(weight: u32, remaining: Remaining, access: u8) -> EntryState {
     // What is left until a deadline in nanoseconds is a number of nanoseconds.
     let ns =
         |duration: Option<Duration>| Some(u64::try_from(duration?.as_nanos()).unwrap_or(u64::MAX));
     EntryState {
         weight,
-        time_to_live_ns: ns(to_live),
-        time_to_idle_ns: ns(to_idle),
+        time_to_live_ns: ns(remaining.to_live),
+        time_to_idle_ns: ns(remaining.to_idle),
         access,
     }
 }
 
 fn lifetime(state: EntryState) -> Lifetime {
-    Lifetime::Remaining {
+    Lifetime::Remaining(Remaining {
         to_live: state.time_to_live_ns.map(Duration::from_nanos),
         to_idle: state.time_to_idle_ns.map(Duration::from_nanos),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ mod limbo;
 #[cfg(all(test, loom))]
 mod model;
 
-pub(crate) use exclusive::{Birth, EntryTimes, Exclusive, Removed};
+pub(crate) use exclusive::{Birth, EntryTimes, Exclusive, Reach, Removed};
 
 use bits::Bits;
 use limbo::Limbo;
@@ -70,11 +70,14 @@ pub(crate) struct Times {
     /// When the entry expires, plus one; 0 if never. Readers may move it (time to idle).
     deadline: SlotVec<AtomicU64>,
     /// What the deadline may not be moved beyond (time to live), plus one; 0 if there is no such
-    /// bound. Kept only where reads move deadlines.
+    /// bound, [`FIXED`] if it may not be moved at all. Kept only where reads move deadlines.
     limit: Option<SlotVec<AtomicU64>>,
     /// When the value was written.
     written: Option<SlotVec<AtomicU64>>,
 }
+
+/// In place of a deadline's limit: reads do not move the deadline.
+const FIXED: u64 = u64::MAX;
 
 /// See the module's text. In the order of need: what every read looks at lies on the first line.
 #[repr(C, align(128))]
@@ -363,12 +366,15 @@ impl<K, V> Shard<K, V> {
     #[cfg(feature = "snapshot")]
     pub(crate) fn limit_ns(&self, id: EntryId) -> Option<u64> {
         let limits = self.times.get()?.limit.as_ref()?;
-        limits.get(id).load(Ordering::Relaxed).checked_sub(1)
+        match limits.get(id).load(Ordering::Relaxed) {
+            FIXED => self.deadline_ns(id),
+            limit => limit.checked_sub(1),
+        }
     }
 
-    /// Moves the deadline of an entry that the caller protects; not beyond its limit. Nothing is
-    /// written if it moves by less than `slack_ns` to a later time. Returns whether it came nearer,
-    /// so that the wheel has to know.
+    /// Moves the deadline of an entry that the caller protects; not beyond its limit, and not if it
+    /// changes meanwhile. Nothing is written if it moves by less than `slack_ns` to a later time.
+    /// Returns whether it came nearer, so that the wheel has to know.
     #[inline]
     pub(crate) fn move_deadline(
         &self,
@@ -380,18 +386,24 @@ impl<K, V> Shard<K, V> {
             return false;
         };
         let mut new = deadline_ns.map_or(0, |ns| ns.saturating_add(1));
+        let cell = times.deadline.get(id);
+        // Acquire: pairs with the Release in `Exclusive::set_times`, so that the limit of a deadline
+        // is seen with it.
+        let old = cell.load(Ordering::Acquire);
         let limit = times.limit.as_ref();
         let limit = limit.map_or(0, |limit| limit.get(id).load(Ordering::Relaxed));
+        if limit == FIXED {
+            return false;
+        }
         if limit != 0 && (new == 0 || new > limit) {
             new = limit;
         }
-        let cell = times.deadline.get(id);
-        let old = cell.load(Ordering::Relaxed);
         if old == new || (old != 0 && new > old && new - old < slack_ns) {
             return false;
         }
-        cell.store(new, Ordering::Relaxed);
-        new != 0 && (old == 0 || new < old)
+        // Not a plain store: a writer may have fixed the deadline meanwhile.
+        let moved = cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+        moved.is_ok() && new != 0 && (old == 0 || new < old)
     }
 
     /// When the value of an entry that the caller protects was written, if that is kept.

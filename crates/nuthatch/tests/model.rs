@@ -1,6 +1,8 @@
 //! Random operations on a cache, compared with a plain model after each step.
 
-use nuthatch::{Cache, Clock, Compute, Engine, Insertion, Policy, RemovalCause};
+use nuthatch::{
+    Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, Policy, RemovalCause,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -107,10 +109,14 @@ impl Run {
     }
 }
 
-fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) {
+/// Today, as nanoseconds since 1970.
+const TODAY_NS: u64 = 1_790_000_000_000_000_000;
+
+fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, start_ns: u64) {
     let heard: Removals = Arc::default();
     let hears = Arc::clone(&heard);
     let (clock, hands) = Clock::manual();
+    hands.set(Duration::from_nanos(start_ns));
     let capacity = if weighed { 200 } else { 64 };
     let mut builder = Cache::builder()
         .policy(policy)
@@ -135,22 +141,41 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) 
         heard,
         capacity,
         weighed,
-        now_ns: 0,
+        now_ns: start_ns,
         inserted: 0,
     };
     for step in 0..1_000 {
         let key = random.below(150);
-        match random.below(20) {
+        match random.below(22) {
             0..8 => {
                 let value = Arc::new(random.next());
-                let time_to_live =
-                    (random.below(4) == 0).then(|| Duration::from_millis(random.below(50)));
+                let soon_ns = run.now_ns + random.below(50) * 1_000_000;
+                let pinned = run.model.values().filter(|known| known.pinned).count();
+                let mut options = InsertOptions {
+                    pinned: pinned < 5 && random.below(16) == 0,
+                    ..InsertOptions::default()
+                };
+                let mut time_to_live = None;
+                match random.below(8) {
+                    0 | 1 => {
+                        time_to_live = Some(Duration::from_nanos(soon_ns - run.now_ns));
+                        options.pinned = false;
+                    }
+                    2 => options.deadline = Deadline::At(soon_ns),
+                    3 => options.deadline = Deadline::At(random.below(run.now_ns + 1)),
+                    4 => options.deadline = Deadline::At(u64::MAX - random.below(3)),
+                    5 => options.deadline = Deadline::Never,
+                    _ => {}
+                }
                 let weight = if run.weighed { weight_of(*value) } else { 1 };
                 let before = run.live(key).cloned();
                 let old = before.as_ref().map_or(0, |known| u64::from(known.weight));
                 let full = run.cache.weight() + u64::from(weight) > run.capacity + old;
                 let insertion = match time_to_live {
-                    None => run.cache.insert(key, Arc::clone(&value)),
+                    None if options == InsertOptions::default() => {
+                        run.cache.insert(key, Arc::clone(&value))
+                    }
+                    None => run.cache.insert_with(key, Arc::clone(&value), options),
                     Some(ttl) => run.cache.insert_with_ttl(key, Arc::clone(&value), ttl),
                 };
                 run.follow(full);
@@ -159,15 +184,20 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) 
                         assert_eq!(insertion == Insertion::Replaced, before.is_some());
                     }
                     run.inserted += 1;
-                    let deadline_ns = time_to_live.map(|ttl| run.now_ns + ttl.as_nanos() as u64);
+                    let deadline_ns = match (time_to_live, options.deadline) {
+                        (Some(_), _) => Some(soon_ns),
+                        (None, Deadline::At(ns)) => Some(ns).filter(|&ns| ns != u64::MAX),
+                        (None, Deadline::Never | Deadline::Configured) => None,
+                    };
                     run.model.insert(
                         key,
                         Known {
                             value,
                             weight,
                             deadline_ns,
-                            pinned: before.is_some_and(|known| known.pinned)
-                                && insertion == Insertion::Replaced,
+                            pinned: options.pinned
+                                || before.is_some_and(|known| known.pinned)
+                                    && insertion == Insertion::Replaced,
                         },
                     );
                 }
@@ -177,6 +207,14 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) 
                 assert_eq!(run.cache.get(&key), expected, "step {step}");
                 assert_eq!(run.cache.get_ref(&key).map(|e| Arc::clone(&e)), expected);
                 assert_eq!(run.cache.contains_key(&key), expected.is_some());
+                let expected = run
+                    .live(key)
+                    .map(|known| (key, Arc::clone(&known.value), known.deadline_ns));
+                let seen = |entry: nuthatch::EntryView<'_, u64, Arc<u64>>| {
+                    (*entry.key(), Arc::clone(entry.value()), entry.deadline_ns())
+                };
+                assert_eq!(run.cache.with_entry(&key, seen), expected);
+                assert_eq!(run.cache.peek_with(&key, seen), expected);
             }
             13 => {
                 let expected = run.live(key).map(|known| Arc::clone(&known.value));
@@ -243,6 +281,26 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64) 
                 keys.sort_unstable();
                 assert_eq!(seen, keys);
             }
+            19 | 20 => {
+                let deadline_ns = match random.below(4) {
+                    0 => None,
+                    1 => Some(random.below(run.now_ns + 1)),
+                    2 => Some(run.now_ns + random.below(1 << 40)),
+                    _ => Some(run.now_ns + 1 + random.below(50_000_000)),
+                };
+                assert_eq!(
+                    run.cache.set_deadline(&key, deadline_ns),
+                    run.live(key).is_some()
+                );
+                if run.live(key).is_some() {
+                    run.model.get_mut(&key).unwrap().deadline_ns = deadline_ns;
+                }
+                run.follow(false);
+                assert!(
+                    deadline_ns.is_none_or(|ns| ns > run.now_ns) || !run.model.contains_key(&key),
+                    "what is over leaves at once"
+                );
+            }
             _ if random.below(40) == 0 => {
                 run.cache.invalidate_all();
                 assert_eq!(run.cache.len(), 0);
@@ -272,7 +330,9 @@ fn random_operations_agree_with_a_model() {
         let policy: Policy = info.name.parse().unwrap();
         for engine in [Engine::LockFree, Engine::Locked] {
             for (shards, weighed) in [(1, false), (4, false), (4, true)] {
-                run(policy.clone(), engine, shards, weighed, 42 + shards as u64);
+                let start_ns = if shards == 1 { 0 } else { TODAY_NS };
+                let seed = 42 + shards as u64;
+                run(policy.clone(), engine, shards, weighed, seed, start_ns);
             }
         }
     }

@@ -5,7 +5,7 @@
 )]
 
 use super::bits::Bits;
-use super::{Entry, Shard, Slot, Times, Writer};
+use super::{Entry, FIXED, Shard, Slot, Times, Writer};
 use crate::hazard::Protection;
 use crate::policy::{BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy};
 use crate::slab::{SlotVec, prefetch};
@@ -71,10 +71,30 @@ pub(crate) struct Birth {
 pub(crate) struct EntryTimes {
     /// When it expires, in nanoseconds of the cache's clock; `None`: never.
     pub(crate) deadline_ns: Option<u64>,
-    /// What its deadline may never be moved beyond.
-    pub(crate) limit_ns: Option<u64>,
+    /// Where reads may move its deadline to.
+    pub(crate) reach: Reach,
     /// When its value was written, if that is kept.
     pub(crate) written_ns: Option<u64>,
+}
+
+/// How far reads may move a deadline, where they move deadlines at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reach {
+    Anywhere,
+    /// Not beyond this time, in nanoseconds.
+    UpTo(u64),
+    Nowhere,
+}
+
+impl Reach {
+    /// As it stands in [`Times::limit`].
+    fn stored(self) -> u64 {
+        match self {
+            Self::Anywhere => 0,
+            Self::UpTo(ns) => ns.saturating_add(1).min(FIXED - 1),
+            Self::Nowhere => FIXED,
+        }
+    }
 }
 
 impl<'a, K, V> Exclusive<'a, K, V> {
@@ -171,6 +191,17 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
     }
 
+    /// Gives a live entry a deadline that reads do not move.
+    pub(crate) fn set_deadline(&mut self, id: EntryId, deadline_ns: Option<u64>, now_ns: u64) {
+        assert!(self.writer.live.contains(id), "entry {id} is live");
+        let times = EntryTimes {
+            deadline_ns,
+            reach: Reach::Nowhere,
+            written_ns: None,
+        };
+        self.set_times(id, times, now_ns);
+    }
+
     /// Whether the entry is kept from the policy.
     #[inline]
     pub(crate) fn is_pinned(&self, id: EntryId) -> bool {
@@ -218,6 +249,26 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         self.table().insert(hash, id);
         self.count(1, u64::from(birth.weight), 0);
         id
+    }
+
+    /// Links a new entry, whose key is not in the table, without a word to the policy: it is kept
+    /// from eviction from the first moment on.
+    pub(crate) fn insert_pinned(
+        &mut self,
+        hash: u64,
+        entry: Entry<K, V>,
+        birth: Birth,
+        now_ns: u64,
+        hash_key: &impl Fn(&K) -> u64,
+    ) {
+        if self.shard.len() as usize + 1 > self.table().capacity() {
+            self.grow_table(hash_key);
+        }
+        let id = self.fill_slot(entry, birth, now_ns);
+        self.shard.access.set(id, 0);
+        self.writer.pinned.insert(id);
+        self.table().insert(hash, id);
+        self.count(1, u64::from(birth.weight), 0);
     }
 
     /// Links a new entry, whose key is not in the table, in the place of one that the policy chooses:
@@ -544,6 +595,11 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     fn set_times(&mut self, id: EntryId, times: EntryTimes, now_ns: u64) {
         let keep = self.writer.keep;
+        // Arrays that are not there say of every entry what this one would have them say.
+        let says_nothing = times.deadline_ns.is_none() && times.written_ns.is_none();
+        if says_nothing && !keep.limits && self.shard.times.get().is_none() {
+            return;
+        }
         let all = self.shard.times.get_or_init(|| {
             let first_slots = self.shard.slots.first_slots();
             let all = Times {
@@ -554,15 +610,12 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             all.reserve(self.shard.slots.slots());
             Box::new(all)
         });
-        let stored = |ns: Option<u64>| ns.map_or(0, |ns| ns.saturating_add(1));
-        all.deadline
-            .get(id)
-            .store(stored(times.deadline_ns), Ordering::Relaxed);
         if let Some(limit) = &all.limit {
-            limit
-                .get(id)
-                .store(stored(times.limit_ns), Ordering::Relaxed);
+            limit.get(id).store(times.reach.stored(), Ordering::Relaxed);
         }
+        let deadline = times.deadline_ns.map_or(0, |ns| ns.saturating_add(1));
+        // Release: pairs with the Acquire in `Shard::move_deadline`.
+        all.deadline.get(id).store(deadline, Ordering::Release);
         if let (Some(written), Some(ns)) = (&all.written, times.written_ns) {
             written.get(id).store(ns, Ordering::Relaxed);
         }

@@ -2,7 +2,7 @@
 //! that a restored one had.
 
 use super::Store;
-use crate::expiration::Lifetime;
+use crate::expiration::Remaining;
 use crate::hazard::protect;
 use crate::policy::{EntryId, HitMode};
 use crate::shard::Entry;
@@ -29,7 +29,7 @@ where
         &self,
         shard: usize,
         id: EntryId,
-        look: impl FnOnce(&Entry<K, V>, u32, Lifetime, u8) -> R,
+        look: impl FnOnce(&Entry<K, V>, u32, Remaining, u8) -> R,
     ) -> Option<R> {
         let mut protection = protect();
         let shard = &self.shards[shard];
@@ -45,10 +45,10 @@ where
         if deadline_ns.is_some_and(|ns| ns <= now_ns) {
             return None;
         }
-        let lifetime = self
+        let remaining = self
             .expiration
             .remaining(now_ns, deadline_ns, shard.limit_ns(id));
-        Some(look(entry, weight, lifetime, shard.access.get(id)))
+        Some(look(entry, weight, remaining, shard.access.get(id)))
     }
 
     /// Gives the live entry of `key` the hits that an access byte of a snapshot stands for.

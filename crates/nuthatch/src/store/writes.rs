@@ -140,6 +140,8 @@ struct Request<K, V> {
     entry: Option<Entry<K, V>>,
     lifetime: Lifetime,
     expect: Expect,
+    /// Whether it is kept from eviction; what it replaces passes that on besides.
+    pinned: bool,
 }
 
 const LINKED_ONCE: &str = "an entry is linked once";
@@ -228,22 +230,42 @@ where
         expect: Expect,
     ) -> Result<Insertion, (K, V)> {
         let mut entry = Entry { key, value };
-        if lifetime != Lifetime::Configured {
-            self.expiration.start();
-        }
+        self.expiration.prepare(lifetime);
         if self.is_plain && matches!(expect, Expect::Anything | Expect::Absent) {
             match self.put_plain(hash, entry, lifetime, expect) {
                 Ok(insertion) => return Ok(insertion),
                 Err(back) => entry = back,
             }
         }
-        let mut request = Request {
+        self.fulfil(Request {
             hash,
             weight: self.weigh(&entry.key, &entry.value),
             entry: Some(entry),
             lifetime,
             expect,
-        };
+            pinned: false,
+        })
+    }
+
+    /// Inserts or replaces, whatever is there, and keeps the entry from eviction as long as it lives.
+    pub(crate) fn put_pinned(&self, key: K, value: V, lifetime: Lifetime) -> Insertion {
+        self.expiration.prepare(lifetime);
+        let inserted = self.fulfil(Request {
+            hash: self.hash(&key),
+            weight: self.weigh(&key, &value),
+            entry: Some(Entry { key, value }),
+            lifetime,
+            expect: Expect::Anything,
+            pinned: true,
+        });
+        match inserted {
+            Ok(insertion) => insertion,
+            Err(_) => unreachable!("anything was expected"),
+        }
+    }
+
+    /// The long way of an insertion, which does all that may be needed.
+    fn fulfil(&self, mut request: Request<K, V>) -> Result<Insertion, (K, V)> {
         let index = self.shard_index(request.hash);
         self.shards[index].prefetch(request.hash);
         let mut op = self.op();
@@ -424,9 +446,11 @@ where
                 if (request.hash as u32) < self.sample_below.load(Ordering::Relaxed) {
                     self.deliver_samples();
                 }
-                exclusive.policy(&hash_key, |policy, _| {
-                    policy.prepare(request.hash, request.weight);
-                });
+                if !request.pinned {
+                    exclusive.policy(&hash_key, |policy, _| {
+                        policy.prepare(request.hash, request.weight);
+                    });
+                }
             }
             if has_room {
                 let insertion = self.link(exclusive, op, request, found);
@@ -478,12 +502,19 @@ where
         self.count_weight(op.tally, Counter::InsertedWeight, u64::from(request.weight));
         let entry = request.take_entry();
         let Some((place, old)) = found else {
-            exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
+            if request.pinned {
+                exclusive.insert_pinned(request.hash, entry, birth, now_ns, &hash_key);
+            } else {
+                exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
+            }
             self.follow_sampler();
             return Insertion::Created;
         };
         let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
         self.leave(exclusive, op, removed, RemovalCause::Replaced);
+        if request.pinned {
+            exclusive.set_pinned(id, true, &hash_key);
+        }
         self.written_hit(exclusive, id);
         Insertion::Replaced
     }
@@ -659,6 +690,38 @@ where
         let found = self.find_live(&mut exclusive, &mut op, hash, key);
         if let Some((_, id)) = found {
             exclusive.set_pinned(id, pinned, &self.rehash());
+        }
+        op.finish(exclusive);
+        op.end();
+        found.is_some()
+    }
+
+    /// Gives the live entry of `key` another deadline, which reads do not move; removes it if that is
+    /// over. Returns whether there is such an entry.
+    pub(crate) fn set_deadline<Q>(&self, key: &Q, deadline_ns: Option<u64>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let index = self.shard_index(hash);
+        let mut op = self.op();
+        let mut exclusive = self.shards[index].lock();
+        self.housekeep(index, &mut exclusive, &mut op);
+        let found = self.find_live(&mut exclusive, &mut op, hash, key);
+        if let Some((place, id)) = found {
+            // The operation's own reading may be none, while nothing has a deadline.
+            let now_ns = deadline_ns.map_or(0, |_| self.clock.now_ns());
+            if deadline_ns.is_some_and(|ns| ns <= now_ns) {
+                op.credit += u64::from(exclusive.weight(id));
+                let removed = exclusive.remove(hash, place, id, &self.rehash());
+                self.leave(&mut exclusive, &mut op, removed, RemovalCause::Expired);
+            } else {
+                if deadline_ns.is_some() {
+                    self.expiration.start();
+                }
+                exclusive.set_deadline(id, deadline_ns, now_ns);
+            }
         }
         op.finish(exclusive);
         op.end();
