@@ -10,7 +10,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every crate of the workspace and the crates of the workspace that it may use.
-const ARROWS: &[(&str, &[&str])] = &[("nuthatch", &[]), ("nuthatch-lab", &["nuthatch"])];
+const ARROWS: &[(&str, &[&str])] = &[
+    ("nuthatch", &[]),
+    ("nuthatch-lab", &["nuthatch"]),
+    ("nuthatch-server", &["nuthatch", "nuthatch-wire"]),
+    ("nuthatch-wire", &[]),
+];
 
 /// Runtimes that the library must not bring into the programs of its users: its futures run on any.
 const ASYNC_RUNTIMES: &[&str] = &["async-std", "compio", "glommio", "monoio", "smol", "tokio"];

@@ -1,0 +1,42 @@
+//! The time that commands see: the system's, read once per batch of requests.
+//!
+//! A data thread reads the clock when it wakes, and all that it does until it waits again happens at
+//! that instant. So a command sees one time from beginning to end, as in Redis, and a hit on an entry
+//! with a deadline costs no call of the system. Other threads always read the clock itself.
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+thread_local! {
+    /// Nanoseconds since 1970 as this thread last read them; 0 if it does not keep the time.
+    static KEPT_NS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Reads the clock and keeps the time for this thread, which returns it until it is called again.
+pub fn keep_time() -> u64 {
+    let now_ns = read_ns();
+    KEPT_NS.set(now_ns);
+    now_ns
+}
+
+/// Nanoseconds since 1970: the kept time, or the clock's where none is kept.
+#[inline]
+pub fn now_ns() -> u64 {
+    match KEPT_NS.get() {
+        0 => read_ns(),
+        kept => kept,
+    }
+}
+
+/// Milliseconds since 1970, as [`now_ns`].
+#[inline]
+pub fn now_ms() -> u64 {
+    now_ns() / 1_000_000
+}
+
+fn read_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 stands at its beginning: deadlines then never come, which loses nothing.
+    let since = since.unwrap_or(Duration::from_nanos(1));
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

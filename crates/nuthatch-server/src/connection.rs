@@ -1,0 +1,143 @@
+//! A client's connection: its socket, and what is between socket and commands.
+
+use crate::session::Session;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use nuthatch_wire::resp::{Protocol, RequestParser};
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+/// A socket of any kind.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+
+    /// Asks for events; both directions at once, each told when it changes.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(
+            self.source(),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    /// Reads what is there.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match self {
+                Self::Tcp(stream) => stream.read(buffer),
+                Self::Unix(stream) => stream.read(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes what fits.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match self {
+                Self::Tcp(stream) => stream.write(bytes),
+                Self::Unix(stream) => stream.write(bytes),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: Stream,
+    /// The client.
+    pub session: Session,
+    /// Reads requests.
+    pub parser: RequestParser,
+    /// The version that replies are written in.
+    pub protocol: Protocol,
+    /// The beginning of a request that is not complete, or requests that wait.
+    pub input: Vec<u8>,
+    /// What the socket has not taken yet, from `sent` on.
+    pub output: Vec<u8>,
+    /// Bytes of `output` that the socket has taken.
+    pub sent: usize,
+    /// Whether the socket may have more to read.
+    pub is_readable: bool,
+    /// Whether requests wait until the socket has taken what was written.
+    pub is_stalled: bool,
+    /// Since when more waits to be sent than the soft limit allows.
+    pub above_soft_limit: Option<Instant>,
+}
+
+impl Connection {
+    /// A new connection.
+    pub fn new(stream: Stream, session: Session, parser: RequestParser) -> Self {
+        Self {
+            stream,
+            session,
+            parser,
+            protocol: Protocol::Resp2,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            is_readable: true,
+            is_stalled: false,
+            above_soft_limit: None,
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    pub fn unsent_bytes(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Bytes that requests and replies take between events.
+    pub fn buffered_bytes(&self) -> usize {
+        self.input.capacity() + self.output.capacity() + self.parser.allocated_bytes()
+    }
+
+    /// Keeps bytes that the socket has not taken.
+    pub fn keep_unsent(&mut self, bytes: &[u8]) {
+        if self.sent > 0 && self.sent >= self.output.len() / 2 {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Writes what waits; `true` if nothing waits any more.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        while self.sent < self.output.len() {
+            match self.stream.write(&self.output[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        self.output = Vec::new();
+        self.sent = 0;
+        Ok(true)
+    }
+}

@@ -1,0 +1,181 @@
+//! What a command's handler works with.
+
+use crate::clock;
+use crate::config::Config;
+use crate::error::CommandError;
+use crate::keyspace::{Effect, EffectError, Keyspace};
+use crate::server::{Server, WorkerHandle};
+use crate::session::Session;
+use crate::watch::Reasons;
+use nuthatch_wire::resp::Reply;
+
+/// The class of an event of a key, and its letter in `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventClass {
+    /// `g`: commands for keys of any type.
+    Generic,
+    /// `$`: strings.
+    String,
+    /// `h`: hashes.
+    Hash,
+    /// `x`: expiry.
+    Expired,
+    /// `e`: eviction.
+    Evicted,
+    /// `n`: new keys.
+    New,
+}
+
+/// What happened to a key, as it is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Its class.
+    pub class: EventClass,
+    /// Its name.
+    pub name: &'static str,
+}
+
+impl Event {
+    /// An event of a command for keys of any type.
+    pub const fn generic(name: &'static str) -> Self {
+        Self {
+            class: EventClass::Generic,
+            name,
+        }
+    }
+
+    /// An event of a command for strings.
+    pub const fn string(name: &'static str) -> Self {
+        Self {
+            class: EventClass::String,
+            name,
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// What all threads share.
+    pub server: &'a Server,
+    /// The settings at present.
+    pub config: &'a Config,
+    /// The client.
+    pub session: &'a mut Session,
+    /// Where the reply goes.
+    pub reply: &'a mut Reply,
+    /// The thread that runs the command.
+    pub worker: &'a WorkerHandle,
+    /// Whether the command is part of a transaction that is being run.
+    pub in_transaction: bool,
+}
+
+impl<'a> Context<'a> {
+    /// The keys.
+    #[inline]
+    pub fn keyspace(&self) -> &'a Keyspace {
+        &self.server.keyspace
+    }
+
+    /// Milliseconds since 1970; the same during a whole batch of commands.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        clock::now_ms()
+    }
+
+    /// Passes the string of `key` to `look`, or `None` if there is no such key. A hit or a miss.
+    #[inline]
+    pub fn read_string<R>(
+        &self,
+        key: &[u8],
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        self.keyspace()
+            .read(key, |view| view.string().map(look))
+            .transpose()
+    }
+
+    /// A copy of the string of `key` and when it expires.
+    pub fn copy_string(&self, key: &[u8]) -> Result<Option<StringCopy>, CommandError> {
+        self.keyspace()
+            .read(key, |view| {
+                Ok(StringCopy {
+                    bytes: view.string()?.to_vec(),
+                    deadline_ms: view.deadline_ms(),
+                })
+            })
+            .transpose()
+    }
+
+    /// Makes a change and tells those who want to hear of it. Returns whether anything is different
+    /// now.
+    #[inline]
+    pub fn apply(&mut self, effect: Effect<'_>, event: Event) -> Result<bool, CommandError> {
+        let changed = self.server.keyspace.apply(effect).map_err(refused)?;
+        if changed {
+            self.changed(effect.key(), event);
+        }
+        Ok(changed)
+    }
+
+    /// `key` holds `bytes` from now on, until `deadline_ms`.
+    #[inline]
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        deadline_ms: Option<u64>,
+        event: Event,
+    ) -> Result<(), CommandError> {
+        let effect = Effect::Put {
+            key,
+            parts: &[bytes],
+            deadline_ms,
+        };
+        self.apply(effect, event)?;
+        Ok(())
+    }
+
+    /// Removes `key`. Returns whether it was there.
+    pub fn delete(&mut self, key: &[u8], event: Event) -> Result<bool, CommandError> {
+        self.apply(Effect::Delete { key }, event)
+    }
+
+    /// Tells those who want to hear that `key` has changed, or all keys.
+    #[inline]
+    pub fn changed(&mut self, key: Option<&[u8]>, event: Event) {
+        self.worker.stats.changes.add(1);
+        let reasons = self.server.observers.attention.after_change();
+        if !reasons.is_empty() {
+            self.tell(key, event, reasons);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, key: Option<&[u8]>, _event: Event, reasons: Reasons) {
+        let observers = &self.server.observers;
+        if reasons.contains(Reasons::WATCHED) {
+            match key {
+                Some(key) => observers.watched.touch(key),
+                None => observers.watched.touch_all(|_| true),
+            }
+        }
+    }
+}
+
+/// A string that was copied out of the keyspace.
+#[derive(Clone, Debug)]
+pub struct StringCopy {
+    /// The string.
+    pub bytes: Vec<u8>,
+    /// When it expires, in milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
+}
+
+/// The reply to a change that was not taken.
+fn refused(error: EffectError) -> CommandError {
+    match error {
+        EffectError::Full => CommandError::OutOfMemory,
+        EffectError::TooLarge(error) => format!("ERR {error}").into(),
+    }
+}

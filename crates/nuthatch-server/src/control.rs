@@ -1,0 +1,44 @@
+//! The control thread: signals, upkeep, memory's bound. It never runs behind clients' traffic.
+
+pub mod memory;
+
+use crate::server::Server;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often upkeep is done.
+const UPKEEP_PERIOD: Duration = Duration::from_millis(100);
+
+/// Does what is not clients' business until the server ends.
+pub fn run(server: &Arc<Server>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(server))
+}
+
+async fn serve(server: &Arc<Server>) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut upkeep = tokio::time::interval(UPKEEP_PERIOD);
+    let mut governor = memory::Governor::default();
+    while !server.is_ending.load(Ordering::Relaxed) {
+        tokio::select! {
+            _ = terminate.recv() => end(server, "SIGTERM"),
+            _ = interrupt.recv() => end(server, "SIGINT"),
+            _ = upkeep.tick() => {
+                server.keyspace.cache().maintain();
+                governor.govern(server);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end(server: &Server, signal: &str) {
+    tracing::info!(signal, "ending");
+    server.end();
+}

@@ -1,0 +1,311 @@
+//! The way of one request: found in the table, checked, queued or run, counted.
+
+use crate::client::ClientFlags;
+use crate::command::{self, Entry, Flags};
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult};
+use crate::locks::Held;
+use crate::session::{ReplyMode, Transaction};
+use nuthatch_wire::resp::{Args, OwnedRequest, Protocol};
+use smallvec::SmallVec;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Of the calls of a quick command, one in so many is timed, and counts for all of them: reading the
+/// clock twice would cost a tenth of what the command itself costs.
+const TIMED_ONE_IN: u64 = 16;
+
+/// A slow log of commands faster than this needs every call timed.
+const ALL_TIMED_BELOW_US: i64 = 1000;
+
+/// Bytes of an unknown command's arguments that its error quotes.
+const QUOTED_BYTES: usize = 128;
+
+/// Runs one request and writes its reply.
+#[inline]
+pub fn execute(ctx: &mut Context<'_>, args: Args<'_>) {
+    let start = ctx.reply.len();
+    match find(ctx, args) {
+        Ok(entry) => {
+            if let Err(error) = admit_and_run(ctx, entry, args) {
+                fail(ctx, start, &error);
+            }
+        }
+        Err(error) => {
+            break_transaction(ctx);
+            fail(ctx, start, &error);
+        }
+    }
+    if ctx.session.reply_mode != ReplyMode::On {
+        apply_reply_mode(ctx, start);
+    }
+}
+
+#[cold]
+fn fail(ctx: &mut Context<'_>, start: usize, error: &CommandError) {
+    ctx.reply.truncate(start);
+    ctx.reply.error(&error.to_string());
+    ctx.worker.stats.errors.add(1);
+}
+
+#[cold]
+fn apply_reply_mode(ctx: &mut Context<'_>, start: usize) {
+    match ctx.session.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => ctx.reply.truncate(start),
+        ReplyMode::SkipNext => {
+            ctx.reply.truncate(start);
+            ctx.session.reply_mode = ReplyMode::Skip;
+        }
+        ReplyMode::Skip => {
+            ctx.reply.truncate(start);
+            ctx.session.reply_mode = ReplyMode::On;
+        }
+    }
+}
+
+/// The command that a request calls, with the right number of arguments.
+#[inline]
+fn find(ctx: &mut Context<'_>, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+    let name = args.at(0);
+    let entry = match ctx.session.last_command {
+        // Clients mostly call what they have just called, spelt alike.
+        Some(entry) if is_same_name(entry, name) => entry,
+        _ => look_up(args)?,
+    };
+    ctx.session.last_command = Some(entry);
+    if entry.command.takes(args.len()) {
+        Ok(entry)
+    } else {
+        Err(CommandError::Arity(entry.full_name.as_str().into()))
+    }
+}
+
+#[inline]
+fn is_same_name(entry: &Entry, name: &[u8]) -> bool {
+    // A subcommand's full name has a bar, which no request has.
+    entry.full_name.len() == name.len() && entry.full_name.as_bytes().eq_ignore_ascii_case(name)
+}
+
+fn look_up(args: Args<'_>) -> Result<&'static Entry, CommandError> {
+    let table = command::table();
+    let name = args.at(0);
+    let Some(entry) = table.find(name).filter(|_| !name.contains(&b'|')) else {
+        return Err(unknown(args));
+    };
+    if entry.subcommands.is_empty() {
+        return Ok(entry);
+    }
+    let Some(sub) = args.get(1) else {
+        // A container may be a command of its own, such as COMMAND.
+        return Ok(entry);
+    };
+    match table.find_subcommand(entry, sub) {
+        Some(found) => Ok(found),
+        None => Err(format!(
+            "ERR unknown subcommand '{}'. Try {} HELP.",
+            quoted(sub),
+            entry.full_name.to_uppercase()
+        )
+        .into()),
+    }
+}
+
+#[cold]
+fn unknown(args: Args<'_>) -> CommandError {
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", {
+        quoted(args.at(0))
+    });
+    let mut left = QUOTED_BYTES;
+    for arg in args.from(1).iter() {
+        if left == 0 {
+            break;
+        }
+        let shown = &arg[..arg.len().min(left)];
+        text += &format!("'{}' ", quoted(shown));
+        left -= shown.len();
+    }
+    text.into()
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(QUOTED_BYTES)]).into_owned()
+}
+
+/// A request that cannot be queued spoils the transaction that it was meant for.
+fn break_transaction(ctx: &mut Context<'_>) {
+    if let Some(transaction) = &mut ctx.session.transaction {
+        transaction.broken = true;
+    }
+}
+
+#[inline]
+fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
+    if let Err(error) = admit(ctx, entry) {
+        ctx.worker.stats.commands[entry.id as usize].rejected.add(1);
+        break_transaction(ctx);
+        return Err(error);
+    }
+    if ctx.session.transaction.is_some() && !entry.command.flags.contains(Flags::NO_QUEUE) {
+        return queue(ctx, entry, args);
+    }
+    if entry.command.keys_are_locked() {
+        let _held = hold(ctx, entry, args);
+        return run(ctx, entry, args);
+    }
+    if entry.is_single_key {
+        let keyspace = ctx.keyspace();
+        let locks = keyspace.locks();
+        if !locks.is_single() {
+            locks.await_writers(keyspace.lock_hash(args.at(1)));
+        }
+    }
+    run(ctx, entry, args)
+}
+
+impl command::Command {
+    /// Whether the command's keys must be held while it runs: it writes, or reads several.
+    #[inline]
+    fn keys_are_locked(&self) -> bool {
+        self.flags.intersects(Flags::WRITE.union(Flags::ALL_KEYS))
+            || (self.flags.contains(Flags::READONLY)
+                && !matches!(
+                    self.keys,
+                    command::Keys::None
+                        | command::Keys::Range {
+                            first: 1,
+                            last: 1,
+                            step: 1
+                        }
+                ))
+    }
+}
+
+/// What speaks against running a command now.
+#[inline]
+fn admit(ctx: &Context<'_>, entry: &Entry) -> CommandResult {
+    let flags = entry.command.flags;
+    if !ctx.session.is_authenticated && !flags.contains(Flags::NO_AUTH) {
+        return Err("NOAUTH Authentication required.".into());
+    }
+    if ctx.session.transaction.is_some() && flags.contains(Flags::NO_MULTI) {
+        return Err("ERR Command not allowed inside a transaction".into());
+    }
+    if ctx.reply.protocol() == Protocol::Resp2
+        && ctx.session.client.flags().contains(ClientFlags::PUBSUB)
+        && !flags.contains(Flags::WHILE_SUBSCRIBED)
+    {
+        return Err(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+             are allowed in this context",
+            entry.full_name
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn queue(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
+    let transaction = ctx
+        .session
+        .transaction
+        .as_mut()
+        .expect("commands are queued by an open transaction");
+    transaction.queue.push((entry, args.to_owned()));
+    let queued = transaction.queue.len() as u32;
+    ctx.session.client.queued.store(queued, Ordering::Relaxed);
+    ctx.reply.simple("QUEUED");
+    Ok(())
+}
+
+/// Holds the keys of one command.
+#[inline]
+fn hold<'a>(ctx: &Context<'a>, entry: &Entry, args: Args<'_>) -> Held<'a> {
+    let keyspace = ctx.keyspace();
+    let locks = keyspace.locks();
+    if entry.is_single_key {
+        return locks.hold_one(keyspace.lock_hash(args.at(1)));
+    }
+    let writes = entry.command.flags.contains(Flags::WRITE);
+    if entry.command.flags.contains(Flags::ALL_KEYS) {
+        return locks.hold_all();
+    }
+    let positions = entry.command.keys.positions(args);
+    locks.hold_many(
+        positions.map(|position| keyspace.lock_hash(args.at(position))),
+        writes,
+    )
+}
+
+/// Runs a command whose keys are held, and counts it.
+#[inline]
+fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
+    let stats = &ctx.worker.stats.commands[entry.id as usize];
+    let calls = stats.calls.get() + 1;
+    stats.calls.set(calls);
+    let is_quick = entry.command.flags.contains(Flags::FAST)
+        && !(0..ALL_TIMED_BELOW_US).contains(&ctx.config.slowlog_log_slower_than);
+    let weight = if is_quick { TIMED_ONE_IN } else { 1 };
+    let result = if calls.is_multiple_of(weight) {
+        let start = Instant::now();
+        let result = (entry.command.handler)(ctx, args);
+        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        stats.ns.add(ns.saturating_mul(weight));
+        if ctx.config.latency_tracking.0 {
+            stats.times.record(ns, weight);
+        }
+        result
+    } else {
+        (entry.command.handler)(ctx, args)
+    };
+    if result.is_err() {
+        stats.failed.add(1);
+    }
+    result
+}
+
+/// Runs a transaction: all its commands, with nothing in between. `still_valid` is asked once their
+/// keys are held; if it says no, none runs, and `false` is returned.
+pub fn run_transaction(
+    ctx: &mut Context<'_>,
+    transaction: Transaction,
+    still_valid: impl FnOnce(&Context<'_>) -> bool,
+) -> bool {
+    let keyspace = ctx.keyspace();
+    let _held = if keyspace.locks().is_single() {
+        None
+    } else {
+        Some(hold_transaction(ctx, &transaction))
+    };
+    if !still_valid(ctx) {
+        return false;
+    }
+    ctx.reply.array(transaction.queue.len());
+    ctx.in_transaction = true;
+    for (entry, request) in &transaction.queue {
+        let start = ctx.reply.len();
+        if let Err(error) = run(ctx, entry, request.args()) {
+            fail(ctx, start, &error);
+        }
+    }
+    ctx.in_transaction = false;
+    true
+}
+
+fn hold_transaction<'a>(ctx: &Context<'a>, transaction: &Transaction) -> Held<'a> {
+    let keyspace = ctx.keyspace();
+    let all_keys =
+        |(entry, _): &(&Entry, OwnedRequest)| entry.command.flags.contains(Flags::ALL_KEYS);
+    if transaction.queue.iter().any(all_keys) {
+        return keyspace.locks().hold_all();
+    }
+    let mut hashes: SmallVec<[u64; 32]> = SmallVec::new();
+    for (entry, request) in &transaction.queue {
+        let args = request.args();
+        let positions = entry.command.keys.positions(args);
+        hashes.extend(positions.map(|position| keyspace.lock_hash(args.at(position))));
+    }
+    let watched = ctx.session.watched.iter();
+    hashes.extend(watched.map(|watched| keyspace.lock_hash(&watched.key)));
+    keyspace.locks().hold_many(hashes, true)
+}

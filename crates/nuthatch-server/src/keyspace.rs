@@ -1,0 +1,275 @@
+//! The keys and their values: the library's cache with one compact item per key.
+//!
+//! An item is one allocation with the key, the value and what little belongs to them. Eviction and
+//! expiry are the library's; this module says what an item weighs, when it expires and whether it may
+//! be evicted at all. Every change of the keyspace is an [`Effect`], and [`Keyspace::apply`] is the one
+//! place that makes it: an effect is final (relative times are absolute, results are computed), so a
+//! log or a replica can repeat it.
+
+use crate::clock;
+use crate::config::{EvictionScope, MemoryPolicy};
+use crate::error::CommandError;
+use crate::locks::KeyLocks;
+use nuthatch::{
+    BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
+    RemovalCause,
+};
+use std::hash::BuildHasher;
+
+/// What a key holds besides bytes.
+#[derive(Debug)]
+pub enum Object {}
+
+/// A key and its value.
+pub type Entry = Item<Object>;
+
+/// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
+pub type KeyHasher = foldhash::quality::RandomState;
+
+/// Bytes that an entry takes in the library's tables, besides its item.
+const ENTRY_BYTES: u64 = 40;
+
+/// The value of a key, in place.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A string.
+    String(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// The name of the type, as `TYPE` prints it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::String(_) => "string",
+        }
+    }
+}
+
+/// A key's value and what belongs to it.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: Value<'a>,
+    entry: EntryView<'a, Entry, ()>,
+}
+
+impl<'a> View<'a> {
+    #[inline]
+    fn of(entry: EntryView<'a, Entry, ()>) -> Self {
+        let item = entry.key();
+        let value = match item.value() {
+            ItemValue::Bytes(bytes) => Value::String(bytes),
+            ItemValue::Object(object) => match *object {},
+        };
+        Self {
+            key: item.key(),
+            value,
+            entry,
+        }
+    }
+
+    /// The string that the key holds, if it holds one.
+    #[inline]
+    pub fn string(&self) -> Result<&'a [u8], CommandError> {
+        match self.value {
+            Value::String(bytes) => Ok(bytes),
+        }
+    }
+
+    /// When the key expires, in milliseconds since 1970; `None` if never.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        Some(self.entry.deadline_ns()? / 1_000_000)
+    }
+
+    /// Bytes that the key takes, in its item and in the tables.
+    pub fn weight_bytes(&self) -> u64 {
+        weight_bytes(self.entry.key())
+    }
+}
+
+fn weight_bytes(item: &Entry) -> u64 {
+    item.allocated_bytes() as u64 + ENTRY_BYTES
+}
+
+/// One change of one key, or of all.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect<'a> {
+    /// The key holds a string.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The string, in parts that follow one another.
+        parts: &'a [&'a [u8]],
+        /// When it expires, in milliseconds since 1970.
+        deadline_ms: Option<u64>,
+    },
+    /// The key is gone.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// The key, if it exists, expires then, in milliseconds since 1970, or never.
+    Expire {
+        /// The key.
+        key: &'a [u8],
+        /// When.
+        deadline_ms: Option<u64>,
+    },
+    /// All keys are gone.
+    Clear,
+}
+
+impl<'a> Effect<'a> {
+    /// The key that changes; `None` if all do.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Put { key, .. } | Self::Delete { key } | Self::Expire { key, .. } => Some(key),
+            Self::Clear => None,
+        }
+    }
+}
+
+/// Why an effect was not taken. The keyspace is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// There is no room, and nothing may be evicted.
+    #[error("no room, and nothing may be evicted")]
+    Full,
+    /// The key or the value is longer than an item can hold.
+    #[error(transparent)]
+    TooLarge(#[from] ItemTooLarge),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Keyspace {
+    cache: Cache<Entry, (), KeyHasher>,
+    hasher: KeyHasher,
+    locks: KeyLocks,
+    scope: EvictionScope,
+}
+
+impl Keyspace {
+    /// An empty keyspace for so many data threads, of so many bytes, that tells `on_removal` of what
+    /// is evicted or expires.
+    pub fn new(
+        threads: usize,
+        capacity_bytes: u64,
+        policy: &MemoryPolicy,
+        on_removal: impl Fn(&[u8], RemovalCause) + Send + Sync + 'static,
+    ) -> Result<Self, BuildError> {
+        let hasher = KeyHasher::default();
+        let cache = Cache::<Entry, ()>::builder()
+            .weight_capacity(capacity_bytes)
+            .weigher(|item: &Entry, ()| u32::try_from(weight_bytes(item)).unwrap_or(u32::MAX))
+            .policy(policy.policy.clone())
+            .clock(Clock::from_fn(clock::now_ns))
+            .listener(move |item: &Entry, (), cause| on_removal(item.key(), cause))
+            .hasher(hasher.clone())
+            .build()?;
+        Ok(Self {
+            cache,
+            hasher,
+            locks: KeyLocks::new(threads),
+            scope: policy.scope,
+        })
+    }
+
+    /// The library's cache, for statistics and upkeep.
+    pub fn cache(&self) -> &Cache<Entry, (), KeyHasher> {
+        &self.cache
+    }
+
+    /// What makes commands atomic.
+    pub fn locks(&self) -> &KeyLocks {
+        &self.locks
+    }
+
+    /// The hash of a key that [`locks`](Self::locks) takes.
+    #[inline]
+    pub fn lock_hash(&self, key: &[u8]) -> u64 {
+        if self.locks.is_single() {
+            return 0;
+        }
+        self.hasher.hash_one(key)
+    }
+
+    /// Passes the value of `key` to `look`: a hit or a miss.
+    #[inline]
+    pub fn read<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {
+        self.cache.with_entry(key, |entry| look(View::of(entry)))
+    }
+
+    /// As [`read`](Self::read), but neither policy nor statistics take notice.
+    #[inline]
+    pub fn peek<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {
+        self.cache.peek_with(key, |entry| look(View::of(entry)))
+    }
+
+    /// Whether `key` exists.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.cache.contains_key(key)
+    }
+
+    /// Makes a change, whoever asks for it. Returns whether anything is different now.
+    #[inline]
+    pub fn apply(&self, effect: Effect<'_>) -> Result<bool, EffectError> {
+        match effect {
+            Effect::Put {
+                key,
+                parts,
+                deadline_ms,
+            } => {
+                let item = Item::from_bytes(key, 0, parts)?;
+                self.put(item, deadline_ms)?;
+                Ok(true)
+            }
+            Effect::Delete { key } => Ok(self.cache.invalidate(key)),
+            Effect::Expire { key, deadline_ms } => Ok(self.expire(key, deadline_ms)),
+            Effect::Clear => {
+                self.cache.clear();
+                Ok(true)
+            }
+        }
+    }
+
+    fn put(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
+        let pinned = match self.scope {
+            EvictionScope::AllKeys => false,
+            EvictionScope::Volatile => deadline_ms.is_none(),
+            EvictionScope::Nothing => {
+                let total = self.cache.weight().saturating_add(weight_bytes(&item));
+                if total > self.cache.capacity() {
+                    return Err(EffectError::Full);
+                }
+                true
+            }
+        };
+        let deadline = deadline_ms.map_or(Deadline::Never, |ms| Deadline::At(deadline_ns(ms)));
+        let options = InsertOptions { deadline, pinned };
+        if self.cache.insert_with(item, (), options).is_admitted() {
+            Ok(())
+        } else {
+            Err(EffectError::Full)
+        }
+    }
+
+    fn expire(&self, key: &[u8], deadline_ms: Option<u64>) -> bool {
+        let changed = self.cache.set_deadline(key, deadline_ms.map(deadline_ns));
+        if changed && self.scope == EvictionScope::Volatile {
+            if deadline_ms.is_some() {
+                self.cache.unpin(key);
+            } else {
+                self.cache.pin(key);
+            }
+        }
+        changed
+    }
+}
+
+/// A time in milliseconds as the library's clock has it. Times after the year 2554 never come.
+fn deadline_ns(deadline_ms: u64) -> u64 {
+    deadline_ms.saturating_mul(1_000_000)
+}

@@ -1,0 +1,236 @@
+//! From settings to a server that runs: sockets, data threads, the control thread.
+
+use crate::config::Config;
+use crate::control;
+use crate::server::Server;
+use crate::worker::{self, Listener, Worker};
+use mio::net::{TcpListener, UnixListener};
+use nuthatch::BuildError;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::{fs, io};
+
+/// Why a server did not start, or ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The keyspace could not be made.
+    #[error(transparent)]
+    Keyspace(#[from] BuildError),
+    /// The system refused something that every server needs.
+    #[error("{what}: {error}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// Why it was refused.
+        error: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+    move |error| LaunchError::System { what, error }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Launched {
+    server: Arc<Server>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    addresses: Vec<String>,
+    first_port: Option<u16>,
+}
+
+impl Launched {
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Where it listens, a line each.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The TCP port for clients of Redis, as bound.
+    pub fn first_port(&self) -> Option<u16> {
+        self.first_port
+    }
+
+    /// Runs the control thread here, until the server ends.
+    pub fn run(self) -> Result<(), LaunchError> {
+        let result = control::run(&self.server).map_err(system("control thread"));
+        self.server.end();
+        for thread in self.threads {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+                .map_err(system("data thread"))?;
+        }
+        let path = &self.server.config().unixsocket;
+        if !path.is_empty()
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::warn!(path, %error, "the socket could not be removed");
+        }
+        result
+    }
+}
+
+/// Starts a server.
+pub fn launch(config: Config) -> Result<Launched, LaunchError> {
+    let threads = match config.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads.into(),
+    };
+    let mut addresses = Vec::new();
+    let mut first_port = None;
+    let mut listeners = Vec::new();
+    for address in tcp_addresses(&config) {
+        match listen(address.socket, config.tcp_backlog) {
+            Ok(listener) => {
+                let bound = listener
+                    .local_addr()
+                    .map_err(system("address of a socket"))?;
+                first_port.get_or_insert(bound.port());
+                addresses.push(format!("redis       {bound}"));
+                listeners.push(Listener::Tcp(listener));
+            }
+            Err(_) if address.is_optional => {}
+            Err(error) => {
+                return Err(LaunchError::Listen {
+                    address: address.socket.to_string(),
+                    error,
+                });
+            }
+        }
+    }
+    if !config.unixsocket.is_empty() {
+        listeners.push(Listener::Unix(listen_unix(&config)?));
+        addresses.push(format!("redis       {}", config.unixsocket));
+    }
+    let server = Server::new(config, threads, crate::clock::now_ms())?;
+    let prepared = (0..threads)
+        .map(worker::prepare)
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(system("event queue"))?;
+    let handles = prepared
+        .iter()
+        .map(|(_, handle)| Arc::clone(handle))
+        .collect();
+    server
+        .workers
+        .set(handles)
+        .expect("a server is launched once");
+    let mut listeners = Some(listeners);
+    let threads = prepared
+        .into_iter()
+        .map(|(poll, handle)| {
+            let name = format!("data-{}", handle.id);
+            // The first thread accepts for all.
+            let listeners = listeners.take().unwrap_or_default();
+            let server = Arc::clone(&server);
+            let worker = Worker::new(server, poll, handle, listeners)?;
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || end_all_on_failure(worker))
+        })
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(system("data thread"))?;
+    Ok(Launched {
+        server,
+        threads,
+        addresses,
+        first_port,
+    })
+}
+
+/// A data thread that ends before its time takes the server with it: half a server would look alive
+/// and lose clients' requests.
+fn end_all_on_failure(worker: Worker) -> io::Result<()> {
+    struct EndAll(Arc<Server>);
+    impl Drop for EndAll {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let _end = EndAll(worker.server());
+    worker.run()
+}
+
+struct TcpAddress {
+    socket: SocketAddr,
+    /// Whether the machine may lack it.
+    is_optional: bool,
+}
+
+fn tcp_addresses(config: &Config) -> Vec<TcpAddress> {
+    if config.port == 0 {
+        return Vec::new();
+    }
+    let address = |text: &String| {
+        let (text, is_optional) = match text.strip_prefix('-') {
+            Some(text) => (text, true),
+            None => (text.as_str(), false),
+        };
+        let ip = match text {
+            "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            text => text
+                .parse()
+                .expect("addresses are checked when they are read"),
+        };
+        TcpAddress {
+            socket: SocketAddr::new(ip, config.port),
+            is_optional,
+        }
+    };
+    config.bind.0.iter().map(address).collect()
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // The same port on both versions is two sockets.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn listen_unix(config: &Config) -> Result<UnixListener, LaunchError> {
+    let path = &config.unixsocket;
+    let refused = |error| LaunchError::Listen {
+        address: path.clone(),
+        error,
+    };
+    // A socket that a killed server has left behind is in the way; one that answers is not ours.
+    if fs::metadata(path).is_ok() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(refused(io::Error::from(io::ErrorKind::AddrInUse)));
+        }
+        fs::remove_file(path).map_err(refused)?;
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    if config.unixsocketperm.0 != 0 {
+        let permissions = fs::Permissions::from_mode(config.unixsocketperm.0);
+        fs::set_permissions(path, permissions).map_err(refused)?;
+    }
+    Ok(listener)
+}

@@ -1,0 +1,26 @@
+//! The Nuthatch server: sockets, commands, keyspace, observation.
+//!
+//! The binary `nuthatch` is a thin shell over this crate. Data threads ([`worker`]) own connections
+//! and run commands on the shared [`keyspace`], which is the library's cache; the control thread does
+//! all else.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod connection;
+pub mod context;
+pub mod control;
+pub mod error;
+pub mod executor;
+pub mod glob;
+pub mod keyspace;
+pub mod launch;
+pub mod locks;
+pub mod mailbox;
+pub mod server;
+pub mod session;
+pub mod stats;
+pub mod watch;
+pub mod worker;

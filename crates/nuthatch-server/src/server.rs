@@ -1,0 +1,200 @@
+//! What all threads share.
+
+use crate::client::Clients;
+use crate::command;
+use crate::config::{Config, SettingError};
+use crate::keyspace::Keyspace;
+use crate::mailbox::Mailbox;
+use crate::stats::WorkerStats;
+use crate::watch::{Attention, Reasons, Watched};
+use nuthatch::{BuildError, RemovalCause};
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The number of a data thread, from 0.
+pub type WorkerId = usize;
+
+/// What others see of a data thread.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its queue.
+    pub mailbox: Mailbox,
+    /// What it counts.
+    pub stats: WorkerStats,
+}
+
+/// Who hears of changes; apart from [`Server`], for the keyspace tells it of removals.
+#[derive(Debug, Default)]
+pub struct Observers {
+    /// Whether anybody listens.
+    pub attention: Attention,
+    /// Keys that transactions watch.
+    pub watched: Watched,
+    /// Keys evicted since the start.
+    pub evicted: AtomicU64,
+    /// Keys expired since the start.
+    pub expired: AtomicU64,
+}
+
+impl Observers {
+    /// The keyspace has removed a key of its own accord.
+    fn removed(&self, key: &[u8], cause: RemovalCause) {
+        match cause {
+            RemovalCause::Evicted => &self.evicted,
+            RemovalCause::Expired => &self.expired,
+            RemovalCause::Replaced | RemovalCause::Invalidated => return,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        if self.attention.after_change().contains(Reasons::WATCHED) {
+            self.watched.touch(key);
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Server {
+    config: RwLock<Arc<Config>>,
+    /// Grows with every change of the settings.
+    config_version: AtomicU64,
+    /// The keys.
+    pub keyspace: Keyspace,
+    /// Who hears of changes.
+    pub observers: Arc<Observers>,
+    /// Who is connected.
+    pub clients: Clients,
+    /// The data threads; set once they have begun.
+    pub workers: OnceLock<Vec<Arc<WorkerHandle>>>,
+    /// When the server started, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// Tells this run of the server from all others: forty hexadecimal digits.
+    pub run_id: String,
+    /// Whether the server is to end.
+    pub is_ending: AtomicBool,
+    /// Clients turned away because there were too many.
+    pub rejected_connections: AtomicU64,
+    /// What the process may hold resident, in bytes.
+    pub max_memory_bytes: AtomicU64,
+}
+
+impl Server {
+    /// A server without threads.
+    pub fn new(config: Config, threads: usize, now_ms: u64) -> Result<Arc<Self>, BuildError> {
+        let observers = Arc::new(Observers::default());
+        let max_memory_bytes = match config.maxmemory.0 {
+            0 => crate::control::memory::default_bound_bytes(),
+            bytes => bytes,
+        };
+        let told = Arc::clone(&observers);
+        let keyspace = Keyspace::new(
+            threads,
+            max_memory_bytes,
+            &config.maxmemory_policy,
+            move |key, cause| told.removed(key, cause),
+        )?;
+        let mut random = fastrand::Rng::new();
+        Ok(Arc::new(Self {
+            config: RwLock::new(Arc::new(config)),
+            config_version: AtomicU64::new(0),
+            keyspace,
+            observers,
+            clients: Clients::default(),
+            workers: OnceLock::new(),
+            started_ms: now_ms,
+            run_id: (0..40)
+                .map(|_| char::from_digit(random.u32(0..16), 16).expect("below 16"))
+                .collect(),
+            is_ending: AtomicBool::new(false),
+            rejected_connections: AtomicU64::new(0),
+            max_memory_bytes: AtomicU64::new(max_memory_bytes),
+        }))
+    }
+
+    /// The settings at present.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Grows with every change of the settings.
+    #[inline]
+    pub fn config_version(&self) -> u64 {
+        self.config_version.load(Ordering::Relaxed)
+    }
+
+    /// Changes settings; all or none.
+    pub fn set_config<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), SettingError> {
+        let mut current = self.config.write();
+        let mut config = Config::clone(&current);
+        for (name, text) in changes {
+            config.set_live(name, text)?;
+        }
+        config.check()?;
+        if config.maxmemory != current.maxmemory {
+            self.bound_memory(match config.maxmemory.0 {
+                0 => crate::control::memory::default_bound_bytes(),
+                bytes => bytes,
+            });
+        }
+        *current = Arc::new(config);
+        drop(current);
+        self.config_version.fetch_add(1, Ordering::Release);
+        self.wake_all();
+        Ok(())
+    }
+
+    fn bound_memory(&self, bytes: u64) {
+        self.max_memory_bytes.store(bytes, Ordering::Relaxed);
+        self.keyspace
+            .cache()
+            .resize(bytes)
+            .expect("a bound that is not 0");
+    }
+
+    /// The data threads; none before they have begun.
+    pub fn workers(&self) -> &[Arc<WorkerHandle>] {
+        self.workers.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Wakes all data threads.
+    pub fn wake_all(&self) {
+        for worker in self.workers() {
+            worker.mailbox.ring();
+        }
+    }
+
+    /// Ends the server: the data threads send what waits and close.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// The sum of one of the data threads' counts.
+    pub fn total(&self, count: impl Fn(&WorkerStats) -> u64) -> u64 {
+        self.workers()
+            .iter()
+            .map(|worker| count(&worker.stats))
+            .sum()
+    }
+
+    /// The number of commands run.
+    pub fn commands_run(&self) -> u64 {
+        self.total(|stats| {
+            stats
+                .commands
+                .iter()
+                .map(|command| command.calls.get())
+                .sum()
+        })
+    }
+}
+
+/// Counters for every command of the table.
+pub fn worker_stats() -> WorkerStats {
+    WorkerStats::new(command::table().entries().len())
+}

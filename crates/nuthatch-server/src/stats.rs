@@ -1,0 +1,249 @@
+//! What a data thread counts. Each thread has counters of its own, which it alone writes; whoever asks
+//! adds them up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number with one writer and any readers.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds to it. Writer only: two writers would lose additions.
+    #[inline]
+    pub fn add(&self, number: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+    }
+
+    /// Sets it. Writer only.
+    #[inline]
+    pub fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// The number, a moment old.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Powers of two of nanoseconds, each split in four: times to within a fifth.
+const BUCKETS: usize = 4 * 40;
+
+/// How long something took, as counts by time.
+#[derive(Debug)]
+pub struct Times {
+    buckets: [Tally; BUCKETS],
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| Tally::default()),
+        }
+    }
+}
+
+fn bucket(ns: u64) -> usize {
+    let ns = ns.max(4);
+    let exponent = 63 - ns.leading_zeros() as usize;
+    let quarter = (ns >> (exponent - 2) & 3) as usize;
+    (4 * (exponent - 2) + quarter).min(BUCKETS - 1)
+}
+
+/// The largest time that falls into a bucket.
+fn upper_ns(bucket: usize) -> u64 {
+    let (exponent, quarter) = (bucket / 4, bucket as u64 % 4);
+    ((4 + quarter + 1) << exponent) - 1
+}
+
+impl Times {
+    /// Counts `count` events that took `ns` each. Writer only.
+    #[inline]
+    pub fn record(&self, ns: u64, count: u64) {
+        self.buckets[bucket(ns)].add(count);
+    }
+
+    /// Adds the counts to `sum`.
+    pub fn add_to(&self, sum: &mut TimesSum) {
+        for (total, tally) in sum.counts.iter_mut().zip(&self.buckets) {
+            *total += tally.get();
+        }
+    }
+
+    fn reset(&self) {
+        for tally in &self.buckets {
+            tally.set(0);
+        }
+    }
+}
+
+/// The [`Times`] of several threads together.
+#[derive(Clone, Debug)]
+pub struct TimesSum {
+    counts: [u64; BUCKETS],
+}
+
+impl Default for TimesSum {
+    fn default() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+        }
+    }
+}
+
+impl TimesSum {
+    /// The number of events.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The time in nanoseconds that a share of `percentile` percent of the events did not exceed, to
+    /// within a fifth above; 0 if there are none.
+    pub fn percentile_ns(&self, percentile: f64) -> u64 {
+        let count = self.count();
+        let rank = ((percentile / 100.0 * count as f64).ceil() as u64).clamp(1, count.max(1));
+        let mut seen = 0;
+        for (bucket, &number) in self.counts.iter().enumerate() {
+            seen += number;
+            if seen >= rank {
+                return upper_ns(bucket);
+            }
+        }
+        0
+    }
+
+    /// The upper bound in nanoseconds and the number of each time that occurred.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let occurred = self.counts.iter().enumerate();
+        occurred
+            .filter(|(_, count)| **count > 0)
+            .map(|(bucket, &count)| (upper_ns(bucket), count))
+    }
+}
+
+/// What is counted of one command.
+#[derive(Debug, Default)]
+pub struct CommandTally {
+    /// Calls that ran.
+    pub calls: Tally,
+    /// Their time together, in nanoseconds.
+    pub ns: Tally,
+    /// Calls that answered an error.
+    pub failed: Tally,
+    /// Calls turned away before they ran.
+    pub rejected: Tally,
+    /// Their times.
+    pub times: Times,
+}
+
+/// What one data thread counts.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// By the command's number.
+    pub commands: Box<[CommandTally]>,
+    /// Clients connected.
+    pub clients: Tally,
+    /// Connections taken.
+    pub connections: Tally,
+    /// Bytes read from clients.
+    pub read_bytes: Tally,
+    /// Bytes written to clients.
+    pub written_bytes: Tally,
+    /// Reads from sockets.
+    pub reads: Tally,
+    /// Writes to sockets.
+    pub writes: Tally,
+    /// Bytes that requests and replies of all clients take between events.
+    pub buffered_bytes: Tally,
+    /// Keys changed.
+    pub changes: Tally,
+    /// Errors answered.
+    pub errors: Tally,
+    /// Clients disconnected because too much waited for them.
+    pub output_limit_disconnections: Tally,
+    /// Clients disconnected because their request was too long.
+    pub query_limit_disconnections: Tally,
+    /// Times the thread woke for events.
+    pub wakes: Tally,
+}
+
+impl WorkerStats {
+    /// Zeros, for so many commands.
+    pub fn new(commands: usize) -> Self {
+        Self {
+            commands: (0..commands).map(|_| CommandTally::default()).collect(),
+            clients: Tally::default(),
+            connections: Tally::default(),
+            read_bytes: Tally::default(),
+            written_bytes: Tally::default(),
+            reads: Tally::default(),
+            writes: Tally::default(),
+            buffered_bytes: Tally::default(),
+            changes: Tally::default(),
+            errors: Tally::default(),
+            output_limit_disconnections: Tally::default(),
+            query_limit_disconnections: Tally::default(),
+            wakes: Tally::default(),
+        }
+    }
+
+    /// Forgets what is counted of commands and traffic. Any thread may; additions of the writer that
+    /// come at the same moment may survive.
+    pub fn reset(&self) {
+        for command in &self.commands {
+            for tally in [
+                &command.calls,
+                &command.ns,
+                &command.failed,
+                &command.rejected,
+            ] {
+                tally.set(0);
+            }
+            command.times.reset();
+        }
+        for tally in [
+            &self.connections,
+            &self.read_bytes,
+            &self.written_bytes,
+            &self.reads,
+            &self.writes,
+            &self.errors,
+            &self.output_limit_disconnections,
+            &self.query_limit_disconnections,
+        ] {
+            tally.set(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Times, TimesSum, bucket, upper_ns};
+
+    #[test]
+    fn a_time_falls_into_a_bucket_at_most_a_quarter_above_it() {
+        for ns in (4..10_000).chain([1 << 30, (1 << 40) + 12345]) {
+            let upper = upper_ns(bucket(ns));
+            assert!(upper >= ns && upper <= ns + ns / 4, "{ns} in {upper}");
+        }
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_times_recorded() {
+        let times = Times::default();
+        for ns in 1..=1000 {
+            times.record(ns * 1000, 1);
+        }
+        let mut sum = TimesSum::default();
+        times.add_to(&mut sum);
+        assert_eq!(sum.count(), 1000);
+        for percentile in [50.0, 99.0, 100.0] {
+            let exact = percentile * 10_000.0;
+            let got = sum.percentile_ns(percentile) as f64;
+            assert!(got >= exact && got <= exact * 1.25, "{percentile}: {got}");
+        }
+        assert_eq!(TimesSum::default().percentile_ns(99.0), 0);
+    }
+}

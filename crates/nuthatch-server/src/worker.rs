@@ -1,0 +1,691 @@
+//! A data thread: its event loop, its connections, and the way of bytes from socket to command and
+//! back.
+//!
+//! A wake serves every socket that has something: one read, all complete requests of it, one write.
+//! Requests are run where they lie in the thread's read buffer, replies gather in the thread's reply
+//! buffer; only what is incomplete, or what a socket does not take, is kept with its connection. So an
+//! idle connection holds no buffer.
+//!
+//! A client that does not read its replies is not read from either, until it has: what waits for it is
+//! bounded by one batch. What is published to it, it gets all the same, within its output limit.
+
+use crate::client::{Client, ClientFlags, ClientId, Route};
+use crate::clock;
+use crate::config::Config;
+use crate::connection::{Connection, Stream};
+use crate::context::Context;
+use crate::executor;
+use crate::mailbox::{Mailbox, Message};
+use crate::server::{Server, WorkerHandle, WorkerId};
+use crate::session::Session;
+use hashbrown::HashMap;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Events, Interest, Poll, Token, Waker};
+use nuthatch_wire::resp::{Limits, Reply, RequestParser, Status};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads from one socket before others get their turn.
+const READS_PER_TURN: usize = 4;
+/// Unsent bytes at which a client's requests wait.
+const STALL_BYTES: usize = 256 * 1024;
+/// Memory of the reply buffer that is kept for the next batch.
+const KEPT_REPLY_BYTES: usize = 256 * 1024;
+/// Connections accepted before others get their turn.
+const ACCEPTS_PER_TURN: usize = 256;
+/// How often limits that depend on time are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+const BELL: Token = Token(usize::MAX);
+/// Listeners have the tokens below that.
+const FIRST_LISTENER: usize = usize::MAX - 1024;
+
+/// Where clients come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Worker {
+    handle: Arc<WorkerHandle>,
+    server: Arc<Server>,
+    config: Arc<Config>,
+    config_version: u64,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    /// Connections by token.
+    connections: Vec<Option<Box<Connection>>>,
+    free: Vec<usize>,
+    tokens: HashMap<ClientId, usize, foldhash::fast::FixedState>,
+    /// Tokens of connections that have more to read than their turn allowed.
+    ready: Vec<usize>,
+    /// Tokens of listeners that may have more to accept.
+    accepting: Vec<usize>,
+    buffer: Box<[u8]>,
+    reply: Reply,
+    messages: Vec<Message>,
+    next_tick: Instant,
+}
+
+/// What became of a connection's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It waits for the next event.
+    Over,
+    /// It has more to read.
+    Unfinished,
+    /// It is closed.
+    Closed,
+}
+
+/// A data thread's poll and what others reach it by.
+pub fn prepare(id: WorkerId) -> io::Result<(Poll, Arc<WorkerHandle>)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), BELL)?;
+    let handle = WorkerHandle {
+        id,
+        mailbox: Mailbox::new(waker),
+        stats: crate::server::worker_stats(),
+    };
+    Ok((poll, Arc::new(handle)))
+}
+
+impl Worker {
+    /// A data thread that accepts from `listeners`, if any.
+    pub fn new(
+        server: Arc<Server>,
+        poll: Poll,
+        handle: Arc<WorkerHandle>,
+        mut listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(FIRST_LISTENER + index);
+            match listener {
+                Listener::Tcp(listener) => {
+                    poll.registry()
+                        .register(listener, token, Interest::READABLE)?;
+                }
+                Listener::Unix(listener) => {
+                    poll.registry()
+                        .register(listener, token, Interest::READABLE)?;
+                }
+            }
+        }
+        Ok(Self {
+            config: server.config(),
+            config_version: server.config_version(),
+            handle,
+            server,
+            poll,
+            listeners,
+            connections: Vec::new(),
+            free: Vec::new(),
+            tokens: HashMap::default(),
+            ready: Vec::new(),
+            accepting: Vec::new(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            reply: Reply::default(),
+            messages: Vec::new(),
+            next_tick: Instant::now() + TICK,
+        })
+    }
+
+    /// The server that it belongs to.
+    pub fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+
+    /// Serves until the server ends.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.server.is_ending.load(Ordering::Relaxed) {
+            let timeout = if self.ready.is_empty() && self.accepting.is_empty() {
+                TICK
+            } else {
+                Duration::ZERO
+            };
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            clock::keep_time();
+            self.handle.stats.wakes.add(1);
+            self.follow_config();
+            let unfinished = std::mem::take(&mut self.ready);
+            for event in &events {
+                self.take_event(event);
+            }
+            for token in unfinished {
+                self.serve(token);
+            }
+            self.accept_more();
+            self.take_messages();
+            self.tick();
+        }
+        self.close_all();
+        Ok(())
+    }
+
+    fn follow_config(&mut self) {
+        let version = self.server.config_version();
+        if version != self.config_version {
+            self.config_version = version;
+            self.config = self.server.config();
+            let limits = limits(&self.config);
+            for connection in self.connections.iter_mut().flatten() {
+                let authenticated = connection.session.is_authenticated;
+                connection.parser.set_limits(limits, authenticated);
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        if token == BELL {
+            return;
+        }
+        if token.0 >= FIRST_LISTENER {
+            self.accepting.push(token.0 - FIRST_LISTENER);
+            return;
+        }
+        let Some(Some(connection)) = self.connections.get_mut(token.0) else {
+            return;
+        };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            connection.is_readable = true;
+        }
+        if event.is_writable() && connection.unsent_bytes() > 0 && !self.flush(token.0) {
+            return;
+        }
+        self.serve(token.0);
+    }
+
+    // ---- connections ----------------------------------------------------------------------
+
+    fn accept_more(&mut self) {
+        for index in std::mem::take(&mut self.accepting) {
+            for _ in 0..ACCEPTS_PER_TURN {
+                match self.accept(index) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        // Out of files, most likely: clients wait in the backlog until some are
+                        // closed.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<()> {
+        let (stream, route, is_foreign) = match &self.listeners[index] {
+            Listener::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                keep_alive(&stream, self.config.tcp_keepalive)?;
+                let local_address = stream.local_addr()?.to_string();
+                let route = Route {
+                    address: address.to_string(),
+                    local_address,
+                    is_unix: false,
+                };
+                (
+                    Stream::Tcp(stream),
+                    route,
+                    !address.ip().to_canonical().is_loopback(),
+                )
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                let path = self.config.unixsocket.clone();
+                let route = Route {
+                    address: format!("{path}:0"),
+                    local_address: format!("{path}:0"),
+                    is_unix: true,
+                };
+                (Stream::Unix(stream), route, false)
+            }
+        };
+        self.welcome(stream, route, is_foreign);
+        Ok(())
+    }
+
+    /// Turns a new client away, or gives it to the data thread with the fewest.
+    fn welcome(&mut self, mut stream: Stream, route: Route, is_foreign: bool) {
+        let refusal = if self.server.clients.len() >= self.config.maxclients as usize {
+            Some("-ERR max number of clients reached\r\n")
+        } else if is_foreign && self.config.protected_mode.0 && self.config.requirepass.0.is_empty()
+        {
+            Some(
+                "-DENIED Nuthatch is running in protected mode because protected mode is enabled \
+                 and no password is set for the default user. In this mode connections are only \
+                 accepted from the loopback interface. Set requirepass, or turn protected-mode off \
+                 if no stranger can reach this port.\r\n",
+            )
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            self.server
+                .rejected_connections
+                .fetch_add(1, Ordering::Relaxed);
+            // Whether the client hears why is up to its socket.
+            if let Err(error) = stream.write(text.as_bytes()) {
+                tracing::debug!(%error, "a client that was turned away has left already");
+            }
+            return;
+        }
+        let target = self
+            .server
+            .workers()
+            .iter()
+            .min_by_key(|worker| worker.stats.clients.get())
+            .map_or(self.handle.id, |worker| worker.id);
+        let id = self.server.clients.next_id();
+        let client = Arc::new(Client::new(id, route, target, clock::now_ms()));
+        self.server.clients.add(&client);
+        let is_authenticated = self.config.requirepass.0.is_empty();
+        let session = Session::new(client, is_authenticated);
+        let mut parser = RequestParser::new(limits(&self.config));
+        parser.set_limits(limits(&self.config), is_authenticated);
+        let connection = Box::new(Connection::new(stream, session, parser));
+        let worker = &self.server.workers()[target];
+        // Counted here, so that the next client goes elsewhere; a thread that takes it counts itself.
+        if target == self.handle.id {
+            self.adopt(connection);
+        } else {
+            worker.mailbox.send(Message::Adopt(connection));
+        }
+    }
+
+    /// Takes a connection that was accepted.
+    fn adopt(&mut self, mut connection: Box<Connection>) {
+        let token = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        if let Err(error) = connection
+            .stream
+            .register(self.poll.registry(), Token(token))
+        {
+            tracing::warn!(%error, "a connection could not be watched");
+            self.server.clients.remove(connection.session.client.id);
+            self.free.push(token);
+            return;
+        }
+        self.tokens.insert(connection.session.client.id, token);
+        self.connections[token] = Some(connection);
+        self.handle.stats.clients.set(self.tokens.len() as u64);
+        self.handle.stats.connections.add(1);
+        self.serve(token);
+    }
+
+    fn close(&mut self, token: usize) {
+        let Some(mut connection) = self.connections[token].take() else {
+            return;
+        };
+        self.free.push(token);
+        let id = connection.session.client.id;
+        self.tokens.remove(&id);
+        self.handle.stats.clients.set(self.tokens.len() as u64);
+        connection.session.forget_watched(&self.server);
+        self.server.clients.remove(id);
+    }
+
+    fn close_all(&mut self) {
+        for token in 0..self.connections.len() {
+            if self.connections[token].is_some() && self.flush(token) {
+                self.close(token);
+            }
+        }
+    }
+
+    // ---- requests -------------------------------------------------------------------------
+
+    /// Gives a connection its turn.
+    fn serve(&mut self, token: usize) {
+        let Some(mut connection) = self.connections.get_mut(token).and_then(Option::take) else {
+            return;
+        };
+        let turn = self.turn(&mut connection);
+        let client = &connection.session.client;
+        client.active_ms.store(clock::now_ms(), Ordering::Relaxed);
+        client
+            .input_bytes
+            .store(connection.input.len() as u64, Ordering::Relaxed);
+        client
+            .output_bytes
+            .store(connection.unsent_bytes() as u64, Ordering::Relaxed);
+        self.connections[token] = Some(connection);
+        match turn {
+            Turn::Over => {}
+            Turn::Unfinished => self.ready.push(token),
+            Turn::Closed => self.close(token),
+        }
+    }
+
+    fn turn(&mut self, connection: &mut Connection) -> Turn {
+        if !connection.input.is_empty() && !connection.is_stalled {
+            // Requests that had to wait.
+            self.process_kept(connection);
+        }
+        let mut reads = 0;
+        while connection.is_readable && !connection.is_stalled && !connection.session.closing {
+            if reads == READS_PER_TURN {
+                return self.end_turn(connection, Turn::Unfinished);
+            }
+            reads += 1;
+            let read = match connection.stream.read(&mut self.buffer) {
+                Ok(0) => return self.end_turn(connection, Turn::Closed),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.is_readable = false;
+                    break;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a client is gone");
+                    return Turn::Closed;
+                }
+            };
+            self.handle.stats.reads.add(1);
+            self.handle.stats.read_bytes.add(read as u64);
+            let total = &connection.session.client.read_bytes;
+            total.store(
+                total.load(Ordering::Relaxed) + read as u64,
+                Ordering::Relaxed,
+            );
+            // A read that does not fill the buffer has emptied the socket: the next bytes bring an
+            // event.
+            connection.is_readable = read == self.buffer.len();
+            if connection.input.is_empty() {
+                let buffer = std::mem::take(&mut self.buffer);
+                let consumed = self.process(connection, &buffer[..read]);
+                connection.input.extend_from_slice(&buffer[consumed..read]);
+                self.buffer = buffer;
+            } else {
+                connection.input.extend_from_slice(&self.buffer[..read]);
+                self.process_kept(connection);
+            }
+            if connection.input.len() as u64 > self.config.client_query_buffer_limit.0 {
+                self.handle.stats.query_limit_disconnections.add(1);
+                tracing::warn!(
+                    client = connection.session.client.id,
+                    bytes = connection.input.len(),
+                    "a request exceeds client-query-buffer-limit"
+                );
+                return Turn::Closed;
+            }
+        }
+        self.end_turn(connection, Turn::Over)
+    }
+
+    fn process_kept(&mut self, connection: &mut Connection) {
+        let mut input = std::mem::take(&mut connection.input);
+        let consumed = self.process(connection, &input);
+        if consumed == input.len() {
+            return;
+        }
+        input.drain(..consumed);
+        connection.input = input;
+    }
+
+    /// Runs the requests in `bytes`; returns how many bytes they took.
+    fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        let mut consumed = 0;
+        self.reply.set_protocol(connection.protocol);
+        while !connection.session.closing && !connection.is_stalled {
+            let request = &bytes[consumed..];
+            let length = match connection.parser.parse(request) {
+                Ok(Status::Complete { consumed }) => consumed,
+                Ok(Status::Incomplete { .. }) => break,
+                Err(error) => {
+                    self.reply.error(&format!("ERR {error}"));
+                    self.handle.stats.errors.add(1);
+                    connection.session.closing = true;
+                    break;
+                }
+            };
+            let args = connection.parser.args(request);
+            if !args.is_empty() {
+                let mut context = Context {
+                    server: &self.server,
+                    config: &self.config,
+                    session: &mut connection.session,
+                    reply: &mut self.reply,
+                    worker: &self.handle,
+                    in_transaction: false,
+                };
+                executor::execute(&mut context, args);
+            }
+            consumed += length;
+            if self.reply.len() >= STALL_BYTES {
+                self.send(connection);
+            }
+        }
+        connection.protocol = self.reply.protocol();
+        let client = &connection.session.client;
+        if let Some(entry) = connection.session.last_command {
+            client.command.store(entry.id, Ordering::Relaxed);
+        }
+        self.send(connection);
+        consumed
+    }
+
+    /// Writes what the reply buffer holds, or keeps it for when the socket takes it.
+    fn send(&mut self, connection: &mut Connection) {
+        if self.reply.is_empty() {
+            return;
+        }
+        let mut written = 0;
+        if connection.unsent_bytes() == 0 {
+            match connection.stream.write(self.reply.as_bytes()) {
+                Ok(bytes) => written = bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a client is gone");
+                    written = self.reply.len();
+                    connection.session.closing = true;
+                }
+            }
+            self.handle.stats.writes.add(1);
+        }
+        let total = self.reply.len() as u64;
+        self.handle.stats.written_bytes.add(total);
+        let client = &connection.session.client.written_bytes;
+        client.store(client.load(Ordering::Relaxed) + total, Ordering::Relaxed);
+        if written < self.reply.len() {
+            connection.keep_unsent(&self.reply.as_bytes()[written..]);
+            connection.is_stalled = connection.unsent_bytes() >= STALL_BYTES;
+        }
+        self.reply.clear(KEPT_REPLY_BYTES);
+    }
+
+    fn end_turn(&self, connection: &mut Connection, turn: Turn) -> Turn {
+        let killed = &connection.session.client.killed;
+        if connection.session.closing && connection.unsent_bytes() == 0
+            || killed.load(Ordering::Relaxed)
+        {
+            return Turn::Closed;
+        }
+        turn
+    }
+
+    /// Writes what waits for a client; `false` if the connection is closed now.
+    fn flush(&mut self, token: usize) -> bool {
+        let Some(connection) = self.connections[token].as_mut() else {
+            return false;
+        };
+        match connection.flush() {
+            Ok(is_empty) => {
+                if is_empty {
+                    connection.is_stalled = false;
+                    connection.above_soft_limit = None;
+                    if connection.session.closing {
+                        self.close(token);
+                        return false;
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client is gone");
+                self.close(token);
+                false
+            }
+        }
+    }
+
+    // ---- messages and time ----------------------------------------------------------------
+
+    fn take_messages(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.handle.mailbox.drain(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Adopt(connection) => self.adopt(connection),
+                Message::Deliver { client, bytes } => self.deliver(client, &bytes),
+                Message::Kill {
+                    client,
+                    after_flush,
+                } => self.kill(client, after_flush),
+                Message::Resume => self.resume(),
+            }
+        }
+        self.messages = messages;
+    }
+
+    /// Sends a client bytes that are no reply.
+    fn deliver(&mut self, client: ClientId, bytes: &[u8]) {
+        let Some(&token) = self.tokens.get(&client) else {
+            return;
+        };
+        let Some(connection) = self.connections[token].as_mut() else {
+            return;
+        };
+        connection.keep_unsent(bytes);
+        self.handle.stats.written_bytes.add(bytes.len() as u64);
+        if self.flush(token) {
+            self.enforce_output_limit(token);
+        }
+    }
+
+    fn enforce_output_limit(&mut self, token: usize) {
+        let Some(connection) = self.connections[token].as_mut() else {
+            return;
+        };
+        let client = &connection.session.client;
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = if client.flags().contains(ClientFlags::PUBSUB) {
+            limits.pubsub
+        } else {
+            limits.normal
+        };
+        let unsent = connection.unsent_bytes() as u64;
+        client.output_bytes.store(unsent, Ordering::Relaxed);
+        let exceeds = |limit: u64| limit > 0 && unsent > limit;
+        let exceeded = if exceeds(limit.hard_bytes) {
+            true
+        } else if exceeds(limit.soft_bytes) {
+            let since = *connection.above_soft_limit.get_or_insert_with(Instant::now);
+            since.elapsed() >= Duration::from_secs(limit.soft_seconds)
+        } else {
+            connection.above_soft_limit = None;
+            false
+        };
+        if exceeded {
+            tracing::warn!(
+                client = client.id,
+                address = client.address,
+                unsent,
+                "a client is disconnected: more waits for it than client-output-buffer-limit"
+            );
+            self.handle.stats.output_limit_disconnections.add(1);
+            self.close(token);
+        }
+    }
+
+    fn kill(&mut self, client: ClientId, after_flush: bool) {
+        let Some(&token) = self.tokens.get(&client) else {
+            return;
+        };
+        if let Some(connection) = self.connections[token].as_mut()
+            && after_flush
+            && connection.unsent_bytes() > 0
+        {
+            connection.session.closing = true;
+            return;
+        }
+        self.close(token);
+    }
+
+    /// Lets all clients go on that had to wait.
+    fn resume(&mut self) {
+        for token in 0..self.connections.len() {
+            self.serve(token);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        let idle_ms = self
+            .config
+            .idle_timeout()
+            .map(|timeout| timeout.as_millis() as u64);
+        let (now_ms, mut buffered) = (clock::now_ms(), 0);
+        for token in 0..self.connections.len() {
+            let Some(connection) = &self.connections[token] else {
+                continue;
+            };
+            buffered += connection.buffered_bytes() as u64;
+            let client = &connection.session.client;
+            let idle = now_ms.saturating_sub(client.active_ms.load(Ordering::Relaxed));
+            let may_idle = client
+                .flags()
+                .intersects(ClientFlags::PUBSUB | ClientFlags::MONITOR);
+            if !may_idle && idle_ms.is_some_and(|limit| idle > limit) {
+                self.close(token);
+            } else if connection.unsent_bytes() > 0 {
+                self.enforce_output_limit(token);
+            }
+        }
+        self.handle.stats.buffered_bytes.set(buffered);
+    }
+}
+
+/// What the settings allow of a request.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_bulk_bytes: usize::try_from(config.proto_max_bulk_len.0).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
+}
+
+/// Switches probes of an idle connection on.
+fn keep_alive(stream: &mio::net::TcpStream, seconds: u32) -> io::Result<()> {
+    if seconds == 0 {
+        return Ok(());
+    }
+    let period = Duration::from_secs(seconds.into());
+    let settings = socket2::TcpKeepalive::new()
+        .with_time(period)
+        .with_interval((period / 3).max(Duration::from_secs(1)))
+        .with_retries(3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&settings)
+}

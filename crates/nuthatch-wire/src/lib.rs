@@ -1,0 +1,10 @@
+//! The wire formats that Nuthatch speaks, as pure functions from bytes to requests and from replies
+//! to bytes. Nothing here does I/O, holds a socket or knows a command.
+//!
+//! - [`resp`]: the Redis serialization protocol, versions 2 and 3, and inline commands
+//!   (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
+//! - [`number`]: numbers as both protocols write them.
+#![forbid(unsafe_code)]
+
+pub mod number;
+pub mod resp;
