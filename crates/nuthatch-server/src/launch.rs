@@ -86,8 +86,37 @@ impl Launched {
     }
 }
 
-/// Starts a server.
+/// The sockets that a server accepts clients from, listening already.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// TCP, for clients of Redis.
+    pub redis: Vec<std::net::TcpListener>,
+    /// Unix sockets, for clients of Redis.
+    pub unix: Vec<UnixListener>,
+}
+
+impl Sockets {
+    /// The sockets that the settings ask for.
+    pub fn bind(config: &Config) -> Result<Self, LaunchError> {
+        let mut sockets = Self {
+            redis: listen_all(config, config.port)?,
+            ..Self::default()
+        };
+        if !config.unixsocket.is_empty() {
+            sockets.unix.push(listen_unix(config)?);
+        }
+        Ok(sockets)
+    }
+}
+
+/// Starts a server on the sockets that the settings ask for.
 pub fn launch(config: Config) -> Result<Launched, LaunchError> {
+    let sockets = Sockets::bind(&config)?;
+    launch_on(config, sockets)
+}
+
+/// Starts a server on `sockets`, whatever ports the settings name.
+pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchError> {
     let threads = match config.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads.into(),
@@ -95,28 +124,20 @@ pub fn launch(config: Config) -> Result<Launched, LaunchError> {
     let mut addresses = Vec::new();
     let mut first_port = None;
     let mut listeners = Vec::new();
-    for address in tcp_addresses(&config) {
-        match listen(address.socket, config.tcp_backlog) {
-            Ok(listener) => {
-                let bound = listener
-                    .local_addr()
-                    .map_err(system("address of a socket"))?;
-                first_port.get_or_insert(bound.port());
-                addresses.push(format!("redis       {bound}"));
-                listeners.push(Listener::Tcp(listener));
-            }
-            Err(_) if address.is_optional => {}
-            Err(error) => {
-                return Err(LaunchError::Listen {
-                    address: address.socket.to_string(),
-                    error,
-                });
-            }
-        }
+    for listener in sockets.redis {
+        listener
+            .set_nonblocking(true)
+            .map_err(system("mode of a socket"))?;
+        let bound = listener
+            .local_addr()
+            .map_err(system("address of a socket"))?;
+        first_port.get_or_insert(bound.port());
+        addresses.push(format!("redis       {bound}"));
+        listeners.push(Listener::Tcp(TcpListener::from_std(listener)));
     }
-    if !config.unixsocket.is_empty() {
-        listeners.push(Listener::Unix(listen_unix(&config)?));
+    for listener in sockets.unix {
         addresses.push(format!("redis       {}", config.unixsocket));
+        listeners.push(Listener::Unix(listener));
     }
     let server = Server::new(config, threads, crate::clock::now_ms())?;
     let prepared = (0..threads)
@@ -173,10 +194,28 @@ struct TcpAddress {
     is_optional: bool,
 }
 
-fn tcp_addresses(config: &Config) -> Vec<TcpAddress> {
-    if config.port == 0 {
-        return Vec::new();
+/// Listens on a port of all addresses that the settings name; on none if the port is 0.
+fn listen_all(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, LaunchError> {
+    let mut listeners = Vec::new();
+    if port == 0 {
+        return Ok(listeners);
     }
+    for address in tcp_addresses(config, port) {
+        match listen(address.socket, config.tcp_backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(_) if address.is_optional => {}
+            Err(error) => {
+                return Err(LaunchError::Listen {
+                    address: address.socket.to_string(),
+                    error,
+                });
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn tcp_addresses(config: &Config, port: u16) -> Vec<TcpAddress> {
     let address = |text: &String| {
         let (text, is_optional) = match text.strip_prefix('-') {
             Some(text) => (text, true),
@@ -190,14 +229,14 @@ fn tcp_addresses(config: &Config) -> Vec<TcpAddress> {
                 .expect("addresses are checked when they are read"),
         };
         TcpAddress {
-            socket: SocketAddr::new(ip, config.port),
+            socket: SocketAddr::new(ip, port),
             is_optional,
         }
     };
     config.bind.0.iter().map(address).collect()
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -208,10 +247,9 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
         // The same port on both versions is two sockets.
         socket.set_only_v6(true)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket.into())
 }
 
 fn listen_unix(config: &Config) -> Result<UnixListener, LaunchError> {
