@@ -56,6 +56,11 @@ pub struct Names {
     pub user: String,
 }
 
+/// Whether a client may give itself this name: printable ASCII without blanks, or nothing.
+pub fn is_name(name: &[u8]) -> bool {
+    name.iter().all(u8::is_ascii_graphic)
+}
+
 /// A client as other threads see it. Its own data thread writes it, once per batch of requests.
 #[derive(Debug)]
 pub struct Client {

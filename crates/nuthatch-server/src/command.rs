@@ -5,6 +5,7 @@
 //! A family of commands is one file in `command/` with a list [`Command`]s; [`FAMILIES`] names them.
 
 mod arguments;
+mod cluster;
 mod connection;
 mod keys;
 mod server;
@@ -23,6 +24,7 @@ const FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
     keys::COMMANDS,
     connection::COMMANDS,
+    cluster::COMMANDS,
     server::COMMANDS,
 ];
 
@@ -277,6 +279,12 @@ impl Command {
         command
     }
 
+    /// With commands that its first argument may name; without one, the command itself is called.
+    pub const fn subcommands(mut self, subcommands: &'static [Command]) -> Self {
+        self.subcommands = subcommands;
+        self
+    }
+
     /// With these flags.
     pub const fn flags(mut self, flags: Flags) -> Self {
         self.flags = self.flags.union(flags);
@@ -307,6 +315,13 @@ impl Command {
         self.since = since;
         self.syntax = syntax;
         self.summary = summary;
+        self
+    }
+
+    /// In this group, since this version: for a command whose other documentation stands elsewhere.
+    pub const fn group(mut self, group: Group, since: &'static str) -> Self {
+        self.group = group;
+        self.since = since;
         self
     }
 
@@ -347,6 +362,29 @@ impl Command {
         }
         categories
     }
+}
+
+/// The subcommand that prints its container's others; [`Command::group`] says where it belongs.
+const HELP: Command = Command::new("help", 2, help)
+    .flags(Flags::LOADING.union(Flags::STALE))
+    .docs(Group::Generic, "5.0.0", "", "Prints this help.");
+
+/// Prints the subcommands of the container that was called, two lines each.
+fn help(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
+    let table = table();
+    let container = table.find(args.at(0)).expect("a subcommand's container");
+    let name = container.command.name.to_uppercase();
+    ctx.reply.array(1 + 2 * container.subcommands.len());
+    ctx.reply.simple(&format!(
+        "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    ));
+    let subcommands = container.subcommands.iter().map(|&id| table.entry(id));
+    for command in subcommands.map(|entry| entry.command) {
+        let line = format!("{} {}", command.name.to_uppercase(), command.syntax);
+        ctx.reply.simple(line.trim_end());
+        ctx.reply.simple(&format!("    {}", command.summary));
+    }
+    Ok(())
 }
 
 /// Containers are never called: dispatch goes to their subcommands or answers an error.

@@ -22,5 +22,6 @@ pub mod mailbox;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod version;
 pub mod watch;
 pub mod worker;

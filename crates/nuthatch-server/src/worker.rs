@@ -445,6 +445,7 @@ impl Worker {
     /// Runs the requests in `bytes`; returns how many bytes they took.
     fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
         let mut consumed = 0;
+        let mut was_authenticated = connection.session.is_authenticated;
         self.reply.set_protocol(connection.protocol);
         while !connection.session.closing && !connection.is_stalled {
             let request = &bytes[consumed..];
@@ -469,6 +470,12 @@ impl Worker {
                     in_transaction: false,
                 };
                 executor::execute(&mut context, args);
+                let is_authenticated = connection.session.is_authenticated;
+                if is_authenticated != was_authenticated {
+                    was_authenticated = is_authenticated;
+                    let limits = limits(&self.config);
+                    connection.parser.set_limits(limits, is_authenticated);
+                }
             }
             consumed += length;
             if self.reply.len() >= STALL_BYTES {

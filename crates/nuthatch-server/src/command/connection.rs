@@ -1,12 +1,19 @@
 //! Commands of the connection itself.
 
-use super::{Categories, Command, Flags, Group};
-use crate::client::ClientFlags;
+use super::{Categories, Command, Flags, Group, integer, is_word};
+use crate::client::{ClientFlags, is_name};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::session::ReplyMode;
+use crate::version;
 use nuthatch_wire::resp::{Args, Protocol};
+use std::sync::atomic::Ordering;
 
 const ALWAYS: Flags = Flags::FAST.union(Flags::LOADING).union(Flags::STALE);
+/// What a client may call that has not authenticated.
+const FOR_STRANGERS: Flags = ALWAYS.union(Flags::NOSCRIPT).union(Flags::NO_AUTH);
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 const fn command(name: &'static str, arity: i8, handler: super::Handler) -> Command {
     Command::new(name, arity, handler).categories(Categories::CONNECTION)
@@ -27,13 +34,44 @@ pub(super) const COMMANDS: &[Command] = &[
         "message",
         "Answers the message.",
     ),
+    command("hello", -1, hello).flags(FOR_STRANGERS).docs(
+        Group::Connection,
+        "6.0.0",
+        "[protover [AUTH username password] [SETNAME clientname]]",
+        "Chooses the version of the protocol, authenticates and names the connection.",
+    ),
+    command("auth", -2, auth)
+        .flags(FOR_STRANGERS)
+        .complexity("O(N) for N passwords of the user")
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "[username] password",
+            "Authenticates the connection.",
+        ),
+    command("select", 2, select).flags(ALWAYS).docs(
+        Group::Connection,
+        "1.0.0",
+        "index",
+        "Chooses the database; there is one, number 0.",
+    ),
+    command("reset", 1, reset)
+        .flags(
+            FOR_STRANGERS
+                .union(Flags::NO_QUEUE)
+                .union(Flags::WHILE_SUBSCRIBED),
+        )
+        .docs(
+            Group::Connection,
+            "6.2.0",
+            "",
+            "Makes the connection what it was when it began.",
+        ),
     command("quit", -1, quit)
         .flags(
-            ALWAYS
-                .union(Flags::NO_AUTH)
+            FOR_STRANGERS
                 .union(Flags::NO_QUEUE)
-                .union(Flags::WHILE_SUBSCRIBED)
-                .union(Flags::NOSCRIPT),
+                .union(Flags::WHILE_SUBSCRIBED),
         )
         .docs(Group::Connection, "1.0.0", "", "Closes the connection."),
 ];
@@ -60,6 +98,184 @@ fn ping(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 
 fn echo(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     ctx.reply.bulk(args.at(1));
+    Ok(())
+}
+
+/// What `HELLO` asks for.
+struct Greeting<'a> {
+    protocol: Option<Protocol>,
+    user_and_password: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+impl<'a> Greeting<'a> {
+    fn read(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut greeting = Self {
+            protocol: args.get(1).map(protocol).transpose()?,
+            user_and_password: None,
+            name: None,
+        };
+        let mut next = 2;
+        while let Some(option) = args.get(next) {
+            if is_word(option, "AUTH") && next + 2 < args.len() {
+                greeting.user_and_password = Some((args.at(next + 1), args.at(next + 2)));
+                next += 3;
+            } else if is_word(option, "SETNAME") && next + 1 < args.len() {
+                let name = args.at(next + 1);
+                if !is_name(name) {
+                    return Err(
+                        "ERR Client names cannot contain spaces, newlines or special characters."
+                            .into(),
+                    );
+                }
+                greeting.name = Some(name);
+                next += 2;
+            } else {
+                let option = String::from_utf8_lossy(option);
+                return Err(format!("ERR Syntax error in HELLO option '{option}'").into());
+            }
+        }
+        Ok(greeting)
+    }
+}
+
+fn protocol(version: &[u8]) -> Result<Protocol, CommandError> {
+    let version =
+        integer(version).map_err(|_| "ERR Protocol version is not an integer or out of range")?;
+    match version {
+        2 => Ok(Protocol::Resp2),
+        3 => Ok(Protocol::Resp3),
+        _ => Err("NOPROTO unsupported protocol version".into()),
+    }
+}
+
+fn hello(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
+    let greeting = Greeting::read(args)?;
+    if let Some((user, password)) = greeting.user_and_password {
+        authenticate(ctx, user, password)?;
+    }
+    if !ctx.session.is_authenticated {
+        return Err(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time"
+                .into(),
+        );
+    }
+    let client = &ctx.session.client;
+    if let Some(name) = greeting.name {
+        let name = String::from_utf8_lossy(name).into_owned();
+        client.rename(|names| names.name = name);
+    }
+    if let Some(protocol) = greeting.protocol {
+        speak(ctx, protocol);
+    }
+    ctx.reply.map(8);
+    for (name, text) in [
+        ("server", "redis"),
+        ("version", version::REDIS),
+        ("nuthatch_version", version::NUTHATCH),
+    ] {
+        ctx.reply.bulk(name.as_bytes());
+        ctx.reply.bulk(text.as_bytes());
+    }
+    ctx.reply.bulk(b"proto");
+    ctx.reply.integer(match ctx.reply.protocol() {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
+    });
+    ctx.reply.bulk(b"id");
+    ctx.reply.integer(ctx.session.client.id.cast_signed());
+    for (name, text) in [("mode", "standalone"), ("role", "master")] {
+        ctx.reply.bulk(name.as_bytes());
+        ctx.reply.bulk(text.as_bytes());
+    }
+    ctx.reply.bulk(b"modules");
+    ctx.reply.array(0);
+    Ok(())
+}
+
+/// Replies are in this version from now on.
+fn speak(ctx: &mut Context<'_>, protocol: Protocol) {
+    ctx.reply.set_protocol(protocol);
+    let version = match protocol {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
+    };
+    ctx.session
+        .client
+        .protocol
+        .store(version, Ordering::Relaxed);
+}
+
+fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
+    match args.len() {
+        2 if ctx.config.requirepass.0.is_empty() => {
+            return Err(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?"
+                    .into(),
+            );
+        }
+        2 => authenticate(ctx, b"default", args.at(1))?,
+        3 => authenticate(ctx, args.at(1), args.at(2))?,
+        _ => return Err(CommandError::Syntax),
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// Makes the connection the user's, if the password is right.
+fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> CommandResult {
+    let expected = ctx.config.requirepass.0.as_bytes();
+    let is_right = expected.is_empty() || is_equal(expected, password);
+    if user != b"default" || !is_right {
+        return Err(WRONG_PASSWORD.into());
+    }
+    ctx.session.is_authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that depends on the lengths alone, so that it tells nothing of where the
+/// difference is.
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
+}
+
+fn select(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
+    match integer(args.at(1)) {
+        Ok(0) => {
+            ctx.reply.ok();
+            Ok(())
+        }
+        Ok(_) => Err("ERR DB index is out of range".into()),
+        Err(_) => Err("ERR value is not an integer or out of range".into()),
+    }
+}
+
+fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
+    ctx.session.transaction = None;
+    ctx.session.client.queued.store(0, Ordering::Relaxed);
+    ctx.session.forget_watched(ctx.server);
+    ctx.session.reply_mode = ReplyMode::On;
+    let personal = ClientFlags::MULTI
+        | ClientFlags::DIRTY
+        | ClientFlags::NO_EVICT
+        | ClientFlags::NO_TOUCH
+        | ClientFlags::READONLY;
+    ctx.session.client.set_flags(personal, false);
+    ctx.session.client.rename(|names| {
+        names.name.clear();
+        names.user = "default".to_owned();
+    });
+    ctx.session.is_authenticated = ctx.config.requirepass.0.is_empty();
+    speak(ctx, Protocol::Resp2);
+    ctx.reply.simple("RESET");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole server over its sockets, as its clients see it: one program, a module for each
 //! subject. [`harness`] starts servers and speaks the protocol.
 
+mod connections;
 mod harness;
 mod harness_tests;
