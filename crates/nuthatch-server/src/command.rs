@@ -139,10 +139,12 @@ pub enum Keys {
         /// From one key to the next.
         step: usize,
     },
-    /// The argument at `count` says how many keys follow it.
+    /// The argument at `count` says how many keys follow it, every `step`.
     Counted {
         /// Where the number stands.
         count: usize,
+        /// From one key to the next.
+        step: usize,
     },
 }
 
@@ -173,11 +175,12 @@ impl Keys {
                 };
                 (first, end, step)
             }
-            Self::Counted { count } => {
+            Self::Counted { count, step } => {
                 let keys = args.get(count).and_then(nuthatch_wire::number::parse_u64);
                 let keys = usize::try_from(keys.unwrap_or(0)).unwrap_or(usize::MAX);
                 let first = count + 1;
-                (first, first.saturating_add(keys).min(args.len()), 1)
+                let end = first.saturating_add(keys.saturating_mul(step));
+                (first, end.min(args.len()), step)
             }
         };
         (first..end.max(first)).step_by(step)
@@ -553,8 +556,10 @@ mod tests {
         assert_eq!(positions(super::ONE_KEY, words), [1]);
         assert!(positions(super::ONE_KEY, &[b"get"]).is_empty());
         let counted: &[&[u8]] = &[b"x", b"2", b"a", b"b", b"c"];
-        assert_eq!(positions(Keys::Counted { count: 1 }, counted), [2, 3]);
+        let after_count = |step| Keys::Counted { count: 1, step };
+        assert_eq!(positions(after_count(1), counted), [2, 3]);
+        assert_eq!(positions(after_count(2), counted), [2, 4]);
         let lying: &[&[u8]] = &[b"x", b"99999999999999", b"a"];
-        assert_eq!(positions(Keys::Counted { count: 1 }, lying), [2]);
+        assert_eq!(positions(after_count(1), lying), [2]);
     }
 }

@@ -44,6 +44,12 @@ impl Event {
         }
     }
 
+    /// The event of a key whose time is over.
+    pub const EXPIRED: Self = Self {
+        class: EventClass::Expired,
+        name: "expired",
+    };
+
     /// An event of a command for strings.
     pub const fn string(name: &'static str) -> Self {
         Self {
@@ -111,11 +117,18 @@ impl<'a> Context<'a> {
     /// now.
     #[inline]
     pub fn apply(&mut self, effect: Effect<'_>, event: Event) -> Result<bool, CommandError> {
-        let changed = self.server.keyspace.apply(effect).map_err(refused)?;
+        let changed = self.make(effect)?;
         if changed {
             self.changed(effect.key(), event);
         }
         Ok(changed)
+    }
+
+    /// Makes a change and leaves it to the caller to tell of it with [`changed`](Self::changed), where
+    /// several belong together and are told of in another order.
+    #[inline]
+    pub fn make(&mut self, effect: Effect<'_>) -> Result<bool, CommandError> {
+        self.server.keyspace.apply(effect).map_err(refused)
     }
 
     /// `key` holds `bytes` from now on, until `deadline_ms`.
@@ -148,6 +161,15 @@ impl<'a> Context<'a> {
         let reasons = self.server.observers.attention.after_change();
         if !reasons.is_empty() {
             self.tell(key, event, reasons);
+        }
+    }
+
+    /// Publishes one more event of a change of `key` that has been told of.
+    #[inline]
+    pub fn also(&mut self, key: &[u8], event: Event) {
+        let reasons = self.server.observers.attention.get() & Reasons::EVENTS;
+        if !reasons.is_empty() {
+            self.tell(Some(key), event, reasons);
         }
     }
 
