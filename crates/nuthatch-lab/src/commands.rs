@@ -7,6 +7,8 @@ mod hitratio;
 mod input;
 mod memory;
 mod report;
+#[cfg(unix)]
+mod server;
 mod simulate;
 mod throughput;
 mod traces;
@@ -37,6 +39,9 @@ pub(crate) enum Command {
     Footprint(footprint::Arguments),
     /// All of these in one document, with charts: the performance analysis
     Report(report::Arguments),
+    /// Load for servers of Redis' or memcached's protocol: speed, latency, processor time, hit ratio
+    #[cfg(unix)]
+    Server(Box<server::Arguments>),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
 }
@@ -54,6 +59,8 @@ impl Command {
             Self::Evict(arguments) => evict::run(&arguments),
             Self::Footprint(arguments) => footprint::run(&arguments),
             Self::Report(arguments) => report::run(&arguments),
+            #[cfg(unix)]
+            Self::Server(arguments) => server::run(&arguments),
             Self::Traces(arguments) => traces::run(&arguments),
         }
     }

@@ -29,4 +29,6 @@ mod suggestion;
 pub mod svg;
 pub mod sweep;
 pub mod trace;
+#[cfg(unix)]
+pub mod traffic;
 pub mod workloads;

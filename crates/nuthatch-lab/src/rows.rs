@@ -101,3 +101,58 @@ pub struct HitRatioRow {
     /// Misses per request.
     pub miss_ratio: f64,
 }
+
+/// A line of `nuthatch-lab server`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServerRow {
+    /// The server, without its password.
+    pub target: String,
+    /// What was sent: `GET:SET` as it was mixed, `cache-aside`, or the trace's name.
+    pub work: String,
+    /// Requests that a connection sends before it waits for replies; in an open loop, those that it
+    /// may have waiting.
+    pub pipeline: u32,
+    /// Connections, of all threads together.
+    pub connections: u32,
+    /// Threads that sent.
+    pub threads: u32,
+    /// Different keys.
+    pub keys: u64,
+    /// Bytes of a key.
+    pub key_bytes: u32,
+    /// Bytes of a value; `None` where the trace tells.
+    pub value_bytes: Option<u32>,
+    /// Requests per second that were to be sent; `None` in a closed loop.
+    pub rate_per_s: Option<u64>,
+    /// Requests answered in all rounds.
+    pub ops: u64,
+    /// Requests answered per second: the median of the rounds,
+    pub ops_per_s_median: f64,
+    /// the slowest
+    pub ops_per_s_min: f64,
+    /// and the fastest of them.
+    pub ops_per_s_max: f64,
+    /// Requests of an open loop that were due and not sent before the end, in all rounds.
+    pub unsent: u64,
+    /// Latency in all rounds: the median,
+    pub p50_us: f64,
+    /// the 99th percentile,
+    pub p99_us: f64,
+    /// the 99.9th,
+    pub p999_us: f64,
+    /// and the longest.
+    pub max_us: f64,
+    /// Hits per read in all rounds; `None` where nothing is read.
+    pub hit_ratio: Option<f64>,
+    /// Seconds of processor time, in the kernel and outside, that the server takes for a million
+    /// requests: the median of the rounds. `None` where its process is not named.
+    pub server_cpu_s_per_mop: Option<f64>,
+    /// Memory that the server's process occupied after the last round.
+    pub rss_bytes: Option<u64>,
+    /// The most that it occupied after any round.
+    pub rss_bytes_max: Option<u64>,
+    /// Processor time of the generator, of that which its threads could have had: near 1, a closed
+    /// loop was no faster than the generator. The median of the rounds; `None` in an open loop, which
+    /// waits by asking again and again.
+    pub generator_busy: Option<f64>,
+}

@@ -126,6 +126,8 @@ fn a_text_that_names_no_trace_gets_how_they_are_named() {
         &["simulate", "--traces"][..],
         &["hitratio", "--traces"],
         &["advise", "--trace"],
+        #[cfg(unix)]
+        &["server", "--target=redis://127.0.0.1:1", "--trace"],
         &["traces"],
     ] {
         for (text, expected) in [
@@ -172,6 +174,8 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
             &["simulate", "--traces"][..],
             &["hitratio", "--traces"],
             &["advise", "--trace"],
+            #[cfg(unix)]
+            &["server", "--target=redis://127.0.0.1:1", "--trace"],
             &["traces"],
         ] {
             let arguments = [command, &[&path]].concat();
@@ -204,6 +208,8 @@ fn rows_that_cannot_be_written_are_not_measured() {
         &["simulate", "--quick"],
         &["advise", "--trace=loop:9:9"],
         &["traces", "loop:9:9"],
+        #[cfg(unix)]
+        &["server", "--target=redis://127.0.0.1:1"],
         &[
             "simulate",
             "--check",
@@ -239,4 +245,46 @@ fn options_that_say_nothing_about_the_traces_are_refused() {
 fn a_map_has_no_hit_ratio() {
     let arguments = ["hitratio", "--caches=dashmap", "--traces=loop:9:9"];
     assert_answer(&arguments, "dashmap keeps no bound");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_load_that_cannot_be_sent_is_refused() {
+    const TARGET: &str = "--target=redis://127.0.0.1:1";
+    for (options, expected) in [
+        (&["--target=http://127.0.0.1"][..], "redis+unix:///path"),
+        (&["--target=redis://127.0.0.1:x"], "not a port"),
+        (
+            &["--target=memcached://me:word@127.0.0.1"],
+            "no credentials",
+        ),
+        (&[], "required arguments"),
+        (&[TARGET, "--pid=1,2"], "2 processes for 1 targets"),
+        (&[TARGET, "--pid=4294967295"], "there is no process"),
+        (&[TARGET, "--threads=2", "--connections=1"], "cannot share"),
+        (&[TARGET, "--keys=0"], "1..=100000000"),
+        (&[TARGET, "--key-bytes=1", "--keys=17"], "more than 1 bytes"),
+        (&[TARGET, "--key-bytes=251"], "1..=250"),
+        (&[TARGET, "--value-bytes=0"], "1..=67108864"),
+        (&[TARGET, "--zipf=steep"], "uniform"),
+        (&[TARGET, "--ratio=10"], "10:1"),
+        (&[TARGET, "--ratio=0:0"], "10:1"),
+        (&[TARGET, "--pipeline=0"], "1..=100000"),
+        (&[TARGET, "--rate=0"], "1..=10000000"),
+        (&[TARGET, "--ttl-s=2592001"], "1..=2592000"),
+        (&[TARGET, "--cache-aside", "--ratio=1:1"], "--ratio"),
+        (&[TARGET, "--trace=loop:9:9", "--millis=9"], "--millis"),
+        (
+            &[TARGET, "--trace=loop:9:9", "--columns=key"],
+            "no trace is one",
+        ),
+        (&[TARGET, "--rounds=2", "--duration-s=9"], "--duration-s"),
+        (&[TARGET], "redis://127.0.0.1:1: cannot connect"),
+        (
+            &["--target=memcached+unix:///nowhere/socket"],
+            "memcached+unix:///nowhere/socket: cannot connect: No such file",
+        ),
+    ] {
+        assert_answer(&[&["server"], options].concat(), expected);
+    }
 }

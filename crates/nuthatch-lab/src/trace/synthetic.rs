@@ -169,6 +169,7 @@ impl Display for Synthetic {
 }
 
 /// Zipf's law by its cumulative distribution.
+#[derive(Debug)]
 pub(crate) struct Zipf {
     cumulative: Vec<f64>,
 }
