@@ -309,6 +309,57 @@ where
         }
     }
 
+    /// Passes about `count` live entries to `visit`, from where `cursor` says on, and returns the
+    /// cursor of what comes next. A scan begins with 0 and is through when 0 is returned. Unseen by
+    /// policy, expiry and statistics.
+    ///
+    /// An entry that is there from the scan's first call to its last is visited at least once, also
+    /// if its value is replaced meanwhile and however many other keys come and go. It may be visited
+    /// more than once; one that comes or goes meanwhile may be visited or not.
+    ///
+    /// The cursor is all that a scan is: nothing is kept in between, many can go on at a time, and one
+    /// can be left off. It means something only to this cache, while that lives. A number that
+    /// no call has returned is no danger: it is some place or the end.
+    ///
+    /// A call costs O(`count`), and holds a shard's lock, at which only writers of that shard wait, for
+    /// some microseconds at a time. Where less than one place in a hundred is taken in the table, it
+    /// may visit less than `count` entries or none. `visit` runs with no lock held and may use the
+    /// cache.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// let cache: Cache<u32, u32> = Cache::new(1_000);
+    /// cache.insert_many((0..1_000).map(|n| (n, n)));
+    /// let (mut cursor, mut keys) = (0, Vec::new());
+    /// loop {
+    ///     cursor = cache.scan(cursor, 10, |entry| keys.push(*entry.key()));
+    ///     if cursor == 0 {
+    ///         break;
+    ///     }
+    /// }
+    /// keys.sort_unstable();
+    /// assert!(keys.into_iter().eq(0..1_000));
+    /// ```
+    pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(EntryView<'_, K, V>)) -> u64 {
+        on_engine!(self, store => store.scan(cursor, count, visit))
+    }
+
+    /// Some live entry: each with nearly the same probability if `random` is a random number, unseen by
+    /// policy, expiry and statistics. `None` if there is none. O(1) expected if at least a few
+    /// in a hundred of the places that the table has are taken by live entries; with fewer it looks
+    /// for the next one to a random place, which favours those that stand alone.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// let cache: Cache<u32, u32> = Cache::new(100);
+    /// assert!(cache.sample(7).is_none());
+    /// cache.insert_many((0..10).map(|n| (n, n)));
+    /// assert!(cache.sample(7).is_some_and(|entry| *entry.key() < 10));
+    /// ```
+    pub fn sample(&self, random: u64) -> Option<EntryRef<'_, K, V>> {
+        on_engine!(self, store => store.sample(random)).map(EntryRef)
+    }
+
     // ---- writes ---------------------------------------------------------------------------
 
     /// Inserts or replaces, and evicts what there is no room for.

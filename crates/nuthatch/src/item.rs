@@ -475,13 +475,13 @@ mod tests {
             let counted = Arc::new(());
             let builder = Cache::<Item<Arc<()>>, ()>::builder();
             let cache = builder
-                .weight_capacity(3_000)
+                .weight_capacity(1_000)
                 .weigher(|item, ()| item.allocated_bytes() as u32)
                 .engine(engine)
                 .build()
                 .unwrap();
-            for step in 0..1_000_u32 {
-                let key = format!("key {}", step % 300);
+            for step in 0..400_u32 {
+                let key = format!("key {}", step % 100);
                 let item = match step % 2 {
                     0 => Item::from_bytes(key.as_bytes(), 0, &[b"step ", key.as_bytes()]),
                     _ => Item::from_object(key.as_bytes(), 1, Arc::clone(&counted)),

@@ -32,6 +32,7 @@ mod inspection;
 mod limbo;
 #[cfg(all(test, loom))]
 mod model;
+mod scanning;
 
 pub(crate) use exclusive::{Birth, EntryTimes, Exclusive, Reach, Removed};
 

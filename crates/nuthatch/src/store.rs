@@ -23,6 +23,7 @@
 
 #[cfg(feature = "snapshot")]
 mod saving;
+mod scanning;
 mod upkeep;
 mod writes;
 

@@ -104,11 +104,24 @@ fn tag(hash: u64) -> u8 {
     if tag == 0 { 255 } else { tag }
 }
 
-/// The group where a probe for `hash` begins. Bits 16..48 choose it: the top bits have chosen the
-/// shard, the lowest are the tag.
+/// The part of a hash that chooses the group where a probe for it begins: the top bits have chosen
+/// the shard, the lowest are the tag. In a table of any size the groups are in the order of
+/// positions.
+#[inline]
+pub(crate) fn position(hash: u64) -> u32 {
+    (hash >> 16) as u32
+}
+
+/// The group where a probe for `hash` begins.
 #[inline]
 fn home(hash: u64, groups: usize) -> usize {
-    ((u64::from((hash >> 16) as u32) * groups as u64) >> 32) as usize
+    scale(position(hash), groups)
+}
+
+/// A number below 2^32 as one below `len`.
+#[inline]
+fn scale(number: u32, len: usize) -> usize {
+    ((u64::from(number) * len as u64) >> 32) as usize
 }
 
 /// Where the lines of a table are: only to have one loaded, for the table may have been superseded
@@ -255,9 +268,17 @@ impl Group {
 
     /// Under the shard's lock.
     fn for_each(&self, mut each: impl FnMut(EntryId)) {
+        self.for_each_tagged(|_, id| each(id));
+    }
+
+    /// Under the shard's lock.
+    fn for_each_tagged(&self, mut each: impl FnMut(u8, EntryId)) {
         let mut used = self.used();
         while used != 0 {
-            each(self.ids[used.trailing_zeros() as usize].load(Ordering::Relaxed));
+            let position = used.trailing_zeros() as usize;
+            let tag =
+                (self.tags[position / 8].load(Ordering::Relaxed) >> (8 * (position % 8))) as u8;
+            each(tag, self.ids[position].load(Ordering::Relaxed));
             used &= used - 1;
         }
     }
@@ -271,6 +292,13 @@ impl Group {
     #[inline]
     fn passed(&self, tag: u8) -> u64 {
         self.tags[1].load(Ordering::Acquire) >> count_shift(tag) & STUCK
+    }
+
+    /// The kinds of tags, by their lowest three bits, of which an entry may have moved on.
+    fn kinds_passed(&self) -> u8 {
+        (0..8).fold(0, |kinds, kind| {
+            kinds | u8::from(self.passed(kind) != 0) << kind
+        })
     }
 
     /// Counts an entry that moved on. Writer only.
@@ -356,8 +384,19 @@ impl Table {
     }
 
     #[inline]
-    fn home(&self, hash: u64) -> usize {
+    pub(crate) fn home(&self, hash: u64) -> usize {
         home(hash, self.groups.len())
+    }
+
+    /// The group where probes for hashes of this position begin.
+    pub(crate) fn home_at(&self, position: u32) -> usize {
+        scale(position, self.groups.len())
+    }
+
+    /// The first position whose home is `group`; `None` if that is behind the last group.
+    pub(crate) fn first_position(&self, group: usize) -> Option<u32> {
+        let first = ((group as u64) << 32).div_ceil(self.groups.len() as u64);
+        u32::try_from(first).ok()
     }
 
     /// The group that a probe for `tag` visits after `group`.
@@ -568,6 +607,41 @@ impl Table {
         }
     }
 
+    /// Calls `each` with the id of every entry whose home is `home`, and of some others. Under the
+    /// shard's lock. Goes where the entries that had to move on have gone: at most 16 ways, one for
+    /// each distance between the groups of a probe, each as far as the counts say that there is more.
+    pub(crate) fn for_each_from(&self, home: usize, mut each: impl FnMut(EntryId)) {
+        self.group(home).for_each(&mut each);
+        let passed = self.group(home).kinds_passed();
+        if passed == 0 {
+            return;
+        }
+        for way in 0..16 {
+            let (mut group, mut kinds) = (home, passed);
+            for _ in 1..self.groups.len() {
+                group = self.after(group, way << 4);
+                let g = self.group(group);
+                g.for_each_tagged(|tag, id| {
+                    if tag >> 4 == way && kinds & 1 << (tag & 7) != 0 {
+                        each(id);
+                    }
+                });
+                kinds &= g.kinds_passed();
+                if kinds == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The id in the place that `random` points to, if there is one. Under the shard's lock.
+    pub(crate) fn at(&self, random: u64) -> Option<EntryId> {
+        let g = self.group(scale(random as u32, self.groups.len()));
+        let position = scale((random >> 32) as u32, WIDTH);
+        let used = g.used() & 1 << position != 0;
+        used.then(|| g.ids[position].load(Ordering::Relaxed))
+    }
+
     /// Recounts who moved on from scratch, given each entry's hash.
     ///
     /// # Panics
@@ -700,6 +774,75 @@ mod tests {
         assert_eq!(moved, [7]);
         let found = table.find_shared(mix(1), |id, _| Check::Accept(id));
         assert_eq!(found, Found::Changed);
+    }
+
+    #[test]
+    fn groups_are_in_the_order_of_positions() {
+        for entries in [1, 10, 100, 12_345] {
+            let table = Table::new(entries);
+            let groups = table.groups.len();
+            assert_eq!(table.first_position(0), Some(0));
+            assert_eq!(table.first_position(groups), None);
+            for group in 1..groups {
+                let first = table.first_position(group).unwrap();
+                assert_eq!(table.home_at(first), group);
+                assert_eq!(table.home_at(first - 1), group - 1);
+            }
+            assert_eq!(table.home_at(u32::MAX), groups - 1);
+        }
+    }
+
+    #[test]
+    fn entries_are_found_from_their_home_wherever_they_had_to_go() {
+        for (entries, homes) in [(200, 1), (200, 5), (200, 1 << 32), (12, 1)] {
+            let table = Table::new(entries);
+            // Few homes, so that most entries live far from theirs; some leave again.
+            let hash = |id: u32| {
+                let mixed = mix(u64::from(id));
+                let position = (mixed >> 32) % homes * ((1 << 32) / homes);
+                position << 16 | mixed & 0xffff
+            };
+            let mut linked: Vec<u32> = Vec::new();
+            for id in 0..1_000 {
+                if linked.len() == table.capacity() {
+                    let gone = linked.swap_remove(mix(u64::from(id)) as usize % linked.len());
+                    table.remove_id(hash(gone), gone);
+                }
+                table.insert(hash(id), id);
+                linked.push(id);
+            }
+            linked.sort_unstable();
+            let mut seen = Vec::new();
+            for home in 0..table.groups.len() {
+                table.for_each_from(home, |id| {
+                    if table.home(hash(id)) == home {
+                        seen.push(id);
+                    }
+                });
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, linked, "each once");
+        }
+    }
+
+    #[test]
+    fn every_place_can_be_pointed_to() {
+        let table = Table::new(100);
+        for id in 0..100 {
+            table.insert(mix(u64::from(id)), id);
+        }
+        let mut seen = [0; 100];
+        let mut missed = 0;
+        for n in 0..20_000 {
+            match table.at(mix(n)) {
+                Some(id) => seen[id as usize] += 1,
+                None => missed += 1,
+            }
+        }
+        let places = 12 * table.groups.len();
+        let expected = 20_000 / places;
+        assert!(seen.iter().all(|&n| n > expected / 2 && n < expected * 2));
+        assert!(missed > 0, "some places are free");
     }
 
     #[test]

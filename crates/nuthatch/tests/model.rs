@@ -280,6 +280,21 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                 keys.retain(|&key| run.live(key).is_some());
                 keys.sort_unstable();
                 assert_eq!(seen, keys);
+                seen.clear();
+                let (mut cursor, count) = (0, random.below(20) as usize);
+                loop {
+                    cursor = run
+                        .cache
+                        .scan(cursor, count, |entry| seen.push(*entry.key()));
+                    if cursor == 0 {
+                        break;
+                    }
+                }
+                seen.sort_unstable();
+                assert_eq!(seen, keys);
+                let sample = run.cache.sample(random.next()).map(|entry| *entry.key());
+                assert_eq!(sample.is_some(), !keys.is_empty());
+                assert!(sample.is_none_or(|key| keys.contains(&key)));
             }
             19 | 20 => {
                 let deadline_ns = match random.below(4) {
