@@ -10,8 +10,8 @@ mod value;
 
 pub use layers::{Layers, Origin};
 pub use value::{
-    Addresses, Bytes, EvictionScope, LogFormat, LogLevel, MemoryPolicy, OutputLimit, OutputLimits,
-    Percentiles, Secret, SettingValue, Switch,
+    Addresses, Bytes, ClientCertificates, EvictionScope, LogFormat, LogLevel, MemoryPolicy,
+    OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
 };
 
 use std::time::Duration;
@@ -126,10 +126,13 @@ settings! {
     tls_cert_file: String = String::new(), "tls-cert-file", fixed;
     /// File with the server's private key, PEM.
     tls_key_file: String = String::new(), "tls-key-file", fixed;
-    /// File with the authorities that sign clients' certificates, PEM. Empty: clients show none.
+    /// File with the authorities that sign clients' certificates, PEM.
     tls_ca_cert_file: String = String::new(), "tls-ca-cert-file", fixed;
-    /// Whether a client must show a certificate: `yes`, or `optional`, or `no`.
-    tls_auth_clients: Switch = Switch(true), "tls-auth-clients", fixed;
+    /// Whether a client must show a certificate that an authority of tls-ca-cert-file has signed:
+    /// `yes`, or `no`, or `optional` if it may.
+    tls_auth_clients: ClientCertificates = ClientCertificates::Yes, "tls-auth-clients", fixed;
+    /// Seconds that a client has to begin a TLS session.
+    tls_handshake_timeout: u32 = 10, "tls-handshake-timeout", live;
     /// Path of a Unix socket to listen on; empty for none.
     unixsocket: String = String::new(), "unixsocket", fixed;
     /// Permissions of the Unix socket, octal; 0 leaves them to the process' mask.
@@ -237,6 +240,15 @@ impl Config {
         }
         if self.tls_port != 0 && (self.tls_cert_file.is_empty() || self.tls_key_file.is_empty()) {
             return contradiction("tls-port needs tls-cert-file and tls-key-file");
+        }
+        if self.tls_port != 0
+            && self.tls_auth_clients != ClientCertificates::No
+            && self.tls_ca_cert_file.is_empty()
+        {
+            return contradiction(
+                "tls-auth-clients asks for certificates, so it needs tls-ca-cert-file; \
+                 set it to 'no' if clients have none",
+            );
         }
         let ports = [
             ("port", self.port),

@@ -1,6 +1,7 @@
 //! A client's connection: its socket, and what is between socket and commands.
 
 use crate::session::Session;
+use crate::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -15,6 +16,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TCP, encrypted.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -22,6 +25,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream.socket(),
         }
     }
 
@@ -41,6 +45,7 @@ impl Stream {
             let read = match self {
                 Self::Tcp(stream) => stream.read(buffer),
                 Self::Unix(stream) => stream.read(buffer),
+                Self::Tls(stream) => stream.read(buffer),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -56,11 +61,56 @@ impl Stream {
             let written = match self {
                 Self::Tcp(stream) => stream.write(bytes),
                 Self::Unix(stream) => stream.write(bytes),
+                Self::Tls(stream) => stream.write(bytes),
             };
             match written {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Whether there may be more to read after a read that gave `read` of `wanted` bytes.
+    #[inline]
+    fn may_have_more(&self, read: usize, wanted: usize) -> bool {
+        match self {
+            // A read that does not fill the buffer has emptied the socket: the next bytes bring an
+            // event.
+            Self::Tcp(_) | Self::Unix(_) => read == wanted,
+            Self::Tls(_) => true,
+        }
+    }
+
+    /// Whether bytes that a write has taken have not left yet.
+    #[inline]
+    fn has_unsent(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.has_unsent(),
+        }
+    }
+
+    /// Sends what writes have taken; `true` if nothing waits any more.
+    fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether the client has not yet done what its kind of connection begins with.
+    pub fn is_opening(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.is_handshaking(),
+        }
+    }
+
+    /// Tells the client that nothing more will come, where the connection has words for it.
+    pub fn say_goodbye(&mut self) {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => {}
+            Self::Tls(stream) => stream.say_goodbye(),
         }
     }
 }
@@ -118,6 +168,20 @@ impl Connection {
         self.input.capacity() + self.output.capacity() + self.parser.allocated_bytes()
     }
 
+    /// Whether anything waits to be sent, be it encrypted already.
+    #[inline]
+    pub fn has_unsent(&self) -> bool {
+        self.unsent_bytes() > 0 || self.stream.has_unsent()
+    }
+
+    /// Reads what is there, and notes whether there may be more.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.is_readable = self.stream.may_have_more(read, buffer.len());
+        Ok(read)
+    }
+
     /// Keeps bytes that the socket has not taken.
     pub fn keep_unsent(&mut self, bytes: &[u8]) {
         if self.sent > 0 && self.sent >= self.output.len() / 2 {
@@ -138,6 +202,6 @@ impl Connection {
         }
         self.output = Vec::new();
         self.sent = 0;
-        Ok(true)
+        self.stream.flush()
     }
 }

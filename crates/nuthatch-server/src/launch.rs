@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::control;
 use crate::server::Server;
+use crate::tls::{self, TlsError};
 use crate::worker::{self, Listener, Worker};
 use mio::net::{TcpListener, UnixListener};
 use nuthatch::BuildError;
@@ -24,6 +25,9 @@ pub enum LaunchError {
         /// Why.
         error: io::Error,
     },
+    /// TLS cannot be offered.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The keyspace could not be made.
     #[error(transparent)]
     Keyspace(#[from] BuildError),
@@ -91,6 +95,8 @@ impl Launched {
 pub struct Sockets {
     /// TCP, for clients of Redis.
     pub redis: Vec<std::net::TcpListener>,
+    /// TCP, for clients of Redis that speak TLS.
+    pub tls: Vec<std::net::TcpListener>,
     /// Unix sockets, for clients of Redis.
     pub unix: Vec<UnixListener>,
 }
@@ -100,7 +106,8 @@ impl Sockets {
     pub fn bind(config: &Config) -> Result<Self, LaunchError> {
         let mut sockets = Self {
             redis: listen_all(config, config.port)?,
-            ..Self::default()
+            tls: listen_all(config, config.tls_port)?,
+            unix: Vec::new(),
         };
         if !config.unixsocket.is_empty() {
             sockets.unix.push(listen_unix(config)?);
@@ -125,15 +132,18 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
     let mut first_port = None;
     let mut listeners = Vec::new();
     for listener in sockets.redis {
-        listener
-            .set_nonblocking(true)
-            .map_err(system("mode of a socket"))?;
-        let bound = listener
-            .local_addr()
-            .map_err(system("address of a socket"))?;
+        let (listener, bound) = adopt(listener)?;
         first_port.get_or_insert(bound.port());
         addresses.push(format!("redis       {bound}"));
-        listeners.push(Listener::Tcp(TcpListener::from_std(listener)));
+        listeners.push(Listener::Tcp(listener));
+    }
+    if !sockets.tls.is_empty() {
+        let tls = tls::server_config(&config)?;
+        for listener in sockets.tls {
+            let (listener, bound) = adopt(listener)?;
+            addresses.push(format!("redis tls   {bound}"));
+            listeners.push(Listener::Tls(listener, Arc::clone(&tls)));
+        }
     }
     for listener in sockets.unix {
         addresses.push(format!("redis       {}", config.unixsocket));
@@ -173,6 +183,17 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         addresses,
         first_port,
     })
+}
+
+/// A socket for the data threads, and its address.
+fn adopt(listener: std::net::TcpListener) -> Result<(TcpListener, SocketAddr), LaunchError> {
+    listener
+        .set_nonblocking(true)
+        .map_err(system("mode of a socket"))?;
+    let bound = listener
+        .local_addr()
+        .map_err(system("address of a socket"))?;
+    Ok((TcpListener::from_std(listener), bound))
 }
 
 /// A data thread that ends before its time takes the server with it: half a server would look alive

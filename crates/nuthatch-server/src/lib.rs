@@ -22,6 +22,7 @@ pub mod mailbox;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod tls;
 pub mod version;
 pub mod watch;
 pub mod worker;

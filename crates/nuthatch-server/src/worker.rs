@@ -18,6 +18,7 @@ use crate::executor;
 use crate::mailbox::{Mailbox, Message};
 use crate::server::{Server, WorkerHandle, WorkerId};
 use crate::session::Session;
+use crate::tls::TlsStream;
 use hashbrown::HashMap;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -51,6 +52,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A Unix socket.
     Unix(UnixListener),
+    /// TCP, encrypted.
+    Tls(TcpListener, Arc<rustls::ServerConfig>),
 }
 
 /// See the module's text.
@@ -110,7 +113,7 @@ impl Worker {
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token(FIRST_LISTENER + index);
             match listener {
-                Listener::Tcp(listener) => {
+                Listener::Tcp(listener) | Listener::Tls(listener, _) => {
                     poll.registry()
                         .register(listener, token, Interest::READABLE)?;
                 }
@@ -204,7 +207,7 @@ impl Worker {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             connection.is_readable = true;
         }
-        if event.is_writable() && connection.unsent_bytes() > 0 && !self.flush(token.0) {
+        if event.is_writable() && connection.has_unsent() && !self.flush(token.0) {
             return;
         }
         self.serve(token.0);
@@ -232,7 +235,7 @@ impl Worker {
 
     fn accept(&mut self, index: usize) -> io::Result<()> {
         let (stream, route, is_foreign) = match &self.listeners[index] {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::Tls(listener, _) => {
                 let (stream, address) = listener.accept()?;
                 stream.set_nodelay(true)?;
                 keep_alive(&stream, self.config.tcp_keepalive)?;
@@ -242,11 +245,13 @@ impl Worker {
                     local_address,
                     is_unix: false,
                 };
-                (
-                    Stream::Tcp(stream),
-                    route,
-                    !address.ip().to_canonical().is_loopback(),
-                )
+                let stream = match &self.listeners[index] {
+                    Listener::Tls(_, config) => {
+                        Stream::Tls(Box::new(TlsStream::new(stream, config)?))
+                    }
+                    _ => Stream::Tcp(stream),
+                };
+                (stream, route, !address.ip().to_canonical().is_loopback())
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
@@ -282,8 +287,10 @@ impl Worker {
             self.server
                 .rejected_connections
                 .fetch_add(1, Ordering::Relaxed);
-            // Whether the client hears why is up to its socket.
-            if let Err(error) = stream.write(text.as_bytes()) {
+            // Whether the client hears why is up to its socket; before a handshake there is no way.
+            if !stream.is_opening()
+                && let Err(error) = stream.write(text.as_bytes())
+            {
                 tracing::debug!(%error, "a client that was turned away has left already");
             }
             return;
@@ -341,6 +348,7 @@ impl Worker {
         let id = connection.session.client.id;
         self.tokens.remove(&id);
         self.handle.stats.clients.set(self.tokens.len() as u64);
+        connection.stream.say_goodbye();
         connection.session.forget_watched(&self.server);
         self.server.clients.remove(id);
     }
@@ -388,7 +396,7 @@ impl Worker {
                 return self.end_turn(connection, Turn::Unfinished);
             }
             reads += 1;
-            let read = match connection.stream.read(&mut self.buffer) {
+            let read = match connection.read(&mut self.buffer) {
                 Ok(0) => return self.end_turn(connection, Turn::Closed),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -407,9 +415,6 @@ impl Worker {
                 total.load(Ordering::Relaxed) + read as u64,
                 Ordering::Relaxed,
             );
-            // A read that does not fill the buffer has emptied the socket: the next bytes bring an
-            // event.
-            connection.is_readable = read == self.buffer.len();
             if connection.input.is_empty() {
                 let buffer = std::mem::take(&mut self.buffer);
                 let consumed = self.process(connection, &buffer[..read]);
@@ -522,8 +527,7 @@ impl Worker {
 
     fn end_turn(&self, connection: &mut Connection, turn: Turn) -> Turn {
         let killed = &connection.session.client.killed;
-        if connection.session.closing && connection.unsent_bytes() == 0
-            || killed.load(Ordering::Relaxed)
+        if connection.session.closing && !connection.has_unsent() || killed.load(Ordering::Relaxed)
         {
             return Turn::Closed;
         }
@@ -630,7 +634,7 @@ impl Worker {
         };
         if let Some(connection) = self.connections[token].as_mut()
             && after_flush
-            && connection.unsent_bytes() > 0
+            && connection.has_unsent()
         {
             connection.session.closing = true;
             return;
@@ -655,6 +659,7 @@ impl Worker {
             .config
             .idle_timeout()
             .map(|timeout| timeout.as_millis() as u64);
+        let handshake_ms = u64::from(self.config.tls_handshake_timeout) * 1000;
         let (now_ms, mut buffered) = (clock::now_ms(), 0);
         for token in 0..self.connections.len() {
             let Some(connection) = &self.connections[token] else {
@@ -666,7 +671,9 @@ impl Worker {
             let may_idle = client
                 .flags()
                 .intersects(ClientFlags::PUBSUB | ClientFlags::MONITOR);
-            if !may_idle && idle_ms.is_some_and(|limit| idle > limit) {
+            let is_late = connection.stream.is_opening()
+                && now_ms.saturating_sub(client.connected_ms) > handshake_ms;
+            if is_late || !may_idle && idle_ms.is_some_and(|limit| idle > limit) {
                 self.close(token);
             } else if connection.unsent_bytes() > 0 {
                 self.enforce_output_limit(token);

@@ -94,6 +94,39 @@ impl SettingValue for Switch {
     }
 }
 
+/// Whether clients show certificates over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They must.
+    Yes,
+    /// They need not; what they show is checked.
+    Optional,
+    /// They are not asked.
+    No,
+}
+
+impl SettingValue for ClientCertificates {
+    const ALLOWED: &'static str = "yes, optional or no";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" => Some(Self::Yes),
+            "optional" => Some(Self::Optional),
+            "no" | "false" => Some(Self::No),
+            _ => None,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Yes => "yes",
+            Self::Optional => "optional",
+            Self::No => "no",
+        }
+        .to_owned()
+    }
+}
+
 /// A number of bytes, with a unit if wanted: `kb`, `mb` and `gb` are powers of 1024, `k`, `m` and `g`
 /// powers of 1000, as Redis has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

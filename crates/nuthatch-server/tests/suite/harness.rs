@@ -28,7 +28,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A server that runs until this is dropped.
 pub(crate) struct Running {
     server: Arc<Server>,
-    port: u16,
     control: Option<JoinHandle<()>>,
 }
 
@@ -38,11 +37,11 @@ impl Running {
         Self::with(&[])
     }
 
-    /// With these settings, by name.
+    /// With these settings, by name. A port set to `free` is a free one.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        // The port is free because the server gets the very socket that holds it.
-        let redis = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = redis.local_addr().expect("a bound socket").port();
+        let mut sockets = Sockets::default();
+        let (listener, port) = free_port();
+        sockets.redis.push(listener);
         let mut config = Config {
             port,
             http_port: 0,
@@ -50,19 +49,25 @@ impl Running {
             ..Config::default()
         };
         for (name, value) in settings {
-            config
-                .set(name, value)
-                .unwrap_or_else(|error| panic!("{error}"));
+            let set = |config: &mut Config, value: &str| {
+                let set = config.set(name, value);
+                set.unwrap_or_else(|error| panic!("{error}"));
+            };
+            if *value != "free" {
+                set(&mut config, value);
+                continue;
+            }
+            let (listener, port) = free_port();
+            set(&mut config, &port.to_string());
+            match *name {
+                "tls-port" => sockets.tls.push(listener),
+                other => panic!("{other} is no port that a server listens on"),
+            }
         }
         config.check().unwrap_or_else(|error| panic!("{error}"));
-        let sockets = Sockets {
-            redis: vec![redis],
-            ..Sockets::default()
-        };
         let launched = launch_on(config, sockets).unwrap_or_else(|error| panic!("{error}"));
         Self {
             server: Arc::clone(launched.server()),
-            port,
             control: Some(thread::spawn(move || {
                 launched.run().unwrap_or_else(|error| panic!("{error}"));
             })),
@@ -71,7 +76,7 @@ impl Running {
 
     /// The port for clients of Redis.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.server.config().port
     }
 
     /// What its threads share.
@@ -81,7 +86,7 @@ impl Running {
 
     /// A new client that speaks version 2 of the protocol.
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.port)
+        Client::connect(self.port())
     }
 }
 
@@ -95,6 +100,14 @@ impl Drop for Running {
             self.server.keyspace.cache().validate();
         }
     }
+}
+
+/// A socket that holds a free port: the server gets the socket itself, so nobody can take the port in
+/// between.
+fn free_port() -> (TcpListener, u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("a bound socket").port();
+    (listener, port)
 }
 
 /// One value of the protocol, as it came. Its text is what [`Client::check`] compares.
@@ -251,9 +264,16 @@ impl fmt::Display for Value {
     }
 }
 
+/// What carries a client's bytes.
+pub(crate) trait Transport: Read + Write {}
+
+impl<T: Read + Write> Transport for T {}
+
 /// A connection to a server, which ends when it is dropped.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
+    /// The socket below it.
+    socket: TcpStream,
     /// Bytes that came after the value read last.
     received: Vec<u8>,
 }
@@ -261,14 +281,23 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a port of this machine.
     pub(crate) fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a server listens");
-        stream
+        Self::connect_over(port, |socket| Box::new(socket))
+    }
+
+    /// Connects to a port of this machine and wraps the socket.
+    pub(crate) fn connect_over(
+        port: u16,
+        wrap: impl FnOnce(TcpStream) -> Box<dyn Transport>,
+    ) -> Self {
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a server listens");
+        socket
             .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .and_then(|()| socket.set_read_timeout(Some(PATIENCE)))
+            .and_then(|()| socket.set_write_timeout(Some(PATIENCE)))
             .expect("options of a socket");
         Self {
-            stream,
+            stream: wrap(socket.try_clone().expect("a descriptor")),
+            socket,
             received: Vec::new(),
         }
     }
@@ -335,7 +364,7 @@ impl Client {
 
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&mut self) {
-        self.stream
+        self.socket
             .shutdown(Shutdown::Write)
             .expect("an open socket");
     }
