@@ -6,7 +6,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nuthatch::{Cache, Clock, Compute, Engine, Insertion, ManualClock, Policy, RemovalCause};
+use nuthatch::{Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, ManualClock};
+use nuthatch::{Policy, RemovalCause};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex};
@@ -25,19 +26,66 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Insert { key: u8, weight: u8 },
-    InsertWithTtl { key: u8, weight: u8, ttl_ms: u8 },
-    InsertIfAbsent { key: u8, weight: u8 },
-    InsertRange { from: u8, len: u8 },
-    Get { key: u8, times: u8 },
-    Remove { key: u8 },
-    RemoveIfHeavier { key: u8, than: u8 },
-    Compute { key: u8, put: Option<u8> },
-    Pin { key: u8, pin: bool },
-    Retain { residue: u8 },
+    Insert {
+        key: u8,
+        weight: u8,
+    },
+    InsertWithTtl {
+        key: u8,
+        weight: u8,
+        ttl_ms: u8,
+    },
+    InsertUntil {
+        key: u8,
+        weight: u8,
+        at_ms: Option<u8>,
+        pinned: bool,
+    },
+    InsertIfAbsent {
+        key: u8,
+        weight: u8,
+    },
+    InsertRange {
+        from: u8,
+        len: u8,
+    },
+    Get {
+        key: u8,
+        times: u8,
+    },
+    Remove {
+        key: u8,
+    },
+    RemoveIfHeavier {
+        key: u8,
+        than: u8,
+    },
+    Compute {
+        key: u8,
+        put: Option<u8>,
+    },
+    Pin {
+        key: u8,
+        pin: bool,
+    },
+    SetDeadline {
+        key: u8,
+        at_ms: Option<u8>,
+    },
+    Scan {
+        count: u8,
+        random: u64,
+    },
+    Retain {
+        residue: u8,
+    },
     InvalidateAll,
-    Resize { capacity: u8 },
-    Advance { by_ms: u8 },
+    Resize {
+        capacity: u8,
+    },
+    Advance {
+        by_ms: u8,
+    },
     Maintain,
 }
 
@@ -139,6 +187,31 @@ impl Run {
                     cache.insert_with_ttl(key, value, ttl)
                 });
             }
+            Step::InsertUntil {
+                key,
+                weight,
+                at_ms,
+                pinned,
+            } => {
+                let value = self.value(weight);
+                let deadline_ms = self.around_now_ms(at_ms);
+                let options = InsertOptions {
+                    deadline: deadline_ms
+                        .map_or(Deadline::Never, |ms| Deadline::At(ms * 1_000_000)),
+                    pinned,
+                };
+                self.write(key, value, None, |cache| {
+                    cache.insert_with(key, value, options)
+                });
+                if let Some(known) = self
+                    .model
+                    .get_mut(&key)
+                    .filter(|known| known.value == value)
+                {
+                    known.deadline_ms = deadline_ms;
+                    known.pinned |= pinned;
+                }
+            }
             Step::InsertIfAbsent { key, weight } => {
                 let value = self.value(weight);
                 if self.live(key).is_some() {
@@ -190,6 +263,37 @@ impl Run {
                 if found {
                     self.model.get_mut(&key).expect("it is live").pinned = pin;
                 }
+            }
+            Step::SetDeadline { key, at_ms } => {
+                let deadline_ms = self.around_now_ms(at_ms);
+                let deadline_ns = deadline_ms.map(|ms| ms * 1_000_000);
+                let is_live = self.live(key).is_some();
+                assert_eq!(self.cache.set_deadline(&key, deadline_ns), is_live);
+                if is_live {
+                    self.model.get_mut(&key).expect("it is live").deadline_ms = deadline_ms;
+                }
+                self.hear(false);
+                let seen = self.cache.peek_with(&key, |entry| entry.deadline_ns());
+                assert!(!is_live || seen == self.live(key).map(|_| deadline_ns));
+            }
+            Step::Scan { count, random } => {
+                let (mut cursor, mut seen) = (0, Vec::new());
+                loop {
+                    cursor = self.cache.scan(cursor, count.into(), |entry| {
+                        assert_eq!(self.live(*entry.key()), Some(*entry.value()));
+                        seen.push(*entry.key());
+                    });
+                    if cursor == 0 {
+                        break;
+                    }
+                }
+                seen.sort_unstable();
+                let live = (0..=u8::MAX).filter(|&key| self.live(key).is_some());
+                assert!(live.eq(seen.iter().copied()));
+                self.cache.scan(random, count.into(), |_| {});
+                let sample = self.cache.sample(random);
+                assert_eq!(sample.is_some(), !seen.is_empty());
+                assert!(sample.is_none_or(|entry| self.live(*entry.key()).is_some()));
             }
             Step::Retain { residue } => {
                 self.cache.retain(|key, _| key % 8 != residue % 8);
@@ -254,6 +358,11 @@ impl Run {
             self.hear(false);
             assert_eq!(self.live(key), None);
         }
+    }
+
+    /// A time before the present one or after.
+    fn around_now_ms(&self, at_ms: Option<u8>) -> Option<u64> {
+        Some((self.now_ms + u64::from(at_ms?)).saturating_sub(64))
     }
 
     fn value(&mut self, weight: u8) -> Value {
