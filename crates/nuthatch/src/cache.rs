@@ -294,7 +294,50 @@ where
         V: Clone,
     {
         let keys: Vec<&Q> = keys.into_iter().collect();
-        on_engine!(self, store => store.read_many(&keys, |entry| entry.value().clone()))
+        let mut values = Vec::with_capacity(keys.len());
+        on_engine!(self, store => store.read_many(&keys, |_| (), |_, entry| {
+            values.push(entry.map(|entry| entry.value().clone()));
+        }));
+        values
+    }
+
+    /// Passes the entries of many keys to `look`, in their order, each with its index in `keys`; `None`
+    /// is a miss. Each counts as a hit or a miss, and is as of the moment of its own look.
+    ///
+    /// The memory that the look-ups need is asked for some dozens of keys at a time and level by level:
+    /// the table, the slots, and then what the keys own elsewhere, for which `warm` is called on each key
+    /// that may be one of those asked for: [`Item::prefetch`](crate::Item::prefetch), or nothing. In a
+    /// cache larger than the processor's this waits for memory about once where single look-ups wait
+    /// for each key; in a small one it is work in vain.
+    ///
+    /// `warm` and `look` run with no lock held.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Item, ItemValue};
+    /// let cache: Cache<Item<()>, ()> = Cache::new(100);
+    /// cache.insert(Item::from_bytes(b"a", 0, &[b"one"])?, ());
+    /// cache.insert(Item::from_bytes(b"c", 0, &[b"three"])?, ());
+    /// let mut values = Vec::new();
+    /// cache.with_many::<[u8]>(&[b"a", b"b", b"c"], Item::prefetch, |index, entry| {
+    ///     if let Some(ItemValue::Bytes(value)) = entry.map(|entry| entry.key().value()) {
+    ///         values.push((index, value.to_vec()));
+    ///     }
+    /// });
+    /// assert_eq!(values, [(0, b"one".to_vec()), (2, b"three".to_vec())]);
+    /// # Ok::<(), nuthatch::ItemTooLarge>(())
+    /// ```
+    pub fn with_many<Q>(
+        &self,
+        keys: &[&Q],
+        warm: impl Fn(&K),
+        look: impl FnMut(usize, Option<EntryView<'_, K, V>>),
+    ) where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => {
+            store.read_many(keys, |hashes| store.warm(hashes, &warm), look);
+        });
     }
 
     /// The live entries, in no order, unseen by policy and statistics. Weakly consistent: an entry

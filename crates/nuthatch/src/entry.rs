@@ -159,4 +159,40 @@ mod tests {
             assert_eq!(found.as_deref(), Some("one"));
         }
     }
+
+    #[test]
+    fn many_keys_are_shown_in_their_order_and_counted_one_by_one() {
+        for engine in [Engine::LockFree, Engine::Locked] {
+            let (clock, hands) = Clock::manual();
+            let builder = Cache::<String, u64>::builder().capacity(1_000).clock(clock);
+            let cache = builder.engine(engine).build().unwrap();
+            for key in 0..300 {
+                cache.insert_with_deadline(key.to_string(), key, (key % 3 == 0).then_some(1));
+            }
+            hands.set(Duration::from_secs(1));
+            for len in [0, 1, 31, 32, 33, 400] {
+                let keys: Vec<String> = (0..len).map(|key: u64| key.to_string()).collect();
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                let (before, mut seen) = (cache.stats(), Vec::new());
+                cache.with_many(
+                    &keys,
+                    |key| assert!(key.parse::<u64>().unwrap() < 300),
+                    |index, entry| seen.push((index as u64, entry.map(|entry| *entry.value()))),
+                );
+                let live = |key| (key < 300 && key % 3 != 0).then_some(key);
+                assert!(
+                    seen.iter()
+                        .copied()
+                        .eq((0..len).map(|key| (key, live(key))))
+                );
+                assert_eq!(
+                    cache.get_many(keys.iter().copied()),
+                    (0..len).map(live).collect::<Vec<_>>()
+                );
+                let since = cache.stats().since(&before);
+                let hits = (0..len).filter_map(live).count() as u64;
+                assert_eq!((since.hits, since.misses), (2 * hits, 2 * (len - hits)));
+            }
+        }
+    }
 }

@@ -251,6 +251,13 @@ impl<T> Item<T> {
         }
     }
 
+    /// Asks the processor to load the first line of the item, which has the header and, if it is
+    /// short, all of the key, without waiting for it: see [`Cache::with_many`](crate::Cache::with_many).
+    #[inline]
+    pub fn prefetch(&self) {
+        crate::slab::prefetch(self.block.as_ptr());
+    }
+
     /// How many bytes were asked of the allocator for the item: 8, the object with its padding,
     /// the key and the value. What the allocator adds, and what the object owns elsewhere, is not
     /// in it.

@@ -41,7 +41,7 @@ use limbo::Limbo;
 
 use crate::hazard::{Cells, Protection};
 use crate::policy::{AccessBytes, BuiltPolicy, EntryId, EvictionPolicy, HitMode};
-use crate::slab::SlotVec;
+use crate::slab::{SlotVec, prefetch};
 use crate::sync::RwLock;
 use crate::sync::atomic::AtomicPtr;
 use crate::table::{Check, Found, Table, Whereabouts};
@@ -418,6 +418,23 @@ impl<K, V> Shard<K, V> {
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         self.whereabouts.prefetch(hash);
+    }
+
+    /// Has the slot loaded that a search for `hash` will most likely look at first, whose line in the
+    /// table should be loaded by now. Takes no lock.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, protection: &mut Protection<'_>, hash: u64) {
+        // Acquire: pairs with the Release in `Exclusive::publish`.
+        let seen = self.table.load(Ordering::Acquire);
+        protection.cells().protect_table(seen.addr());
+        if self.table.load(Ordering::Acquire) != seen {
+            return;
+        }
+        // SAFETY: the table was current after it was protected, so it is freed only after a snapshot
+        // that no longer sees the protection; and nobody else uses that meanwhile.
+        if let Some(id) = unsafe { &*seen }.candidate(hash) {
+            prefetch(self.slots.get(id));
+        }
     }
 
     /// As [`find`](Self::find) or [`find_locked`](Self::find_locked), as a guard that keeps its own

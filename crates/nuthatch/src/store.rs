@@ -49,6 +49,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 pub(crate) type Listener<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
 
+/// How many keys are read together: enough to wait for memory once and not for each, and few enough
+/// that what was loaded is still there when its turn comes.
+const BATCH: usize = 32;
+
 /// An engine: shards under one bound. `LOCK_FREE` says how reads find their entry. See
 /// [`LockFree`](crate::LockFree) and [`Locked`](crate::Locked).
 #[repr(C)]
@@ -342,25 +346,50 @@ where
         self.shards[self.shard_index(self.hash(key))].written_ns(guard.id())
     }
 
-    /// Reads many keys: first all lines that the searches begin with are asked for, then the
-    /// searches run.
-    pub(crate) fn read_many<Q, R>(
+    /// Reads many keys, a batch at a time: first all lines that the searches begin with are asked for,
+    /// then `warm` is given the batch's hashes, then the searches run.
+    pub(crate) fn read_many<Q>(
         &self,
         keys: &[&Q],
-        mut look: impl FnMut(EntryView<'_, K, V>) -> R,
-    ) -> Vec<Option<R>>
-    where
+        warm: impl Fn(&[u64]),
+        mut look: impl FnMut(usize, Option<EntryView<'_, K, V>>),
+    ) where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
-        for &hash in &hashes {
-            self.shards[self.shard_index(hash)].prefetch(hash);
+        let mut hashes = [0; BATCH];
+        for (batch, first) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            let hashes = &mut hashes[..batch.len()];
+            for (hash, key) in hashes.iter_mut().zip(batch) {
+                *hash = self.hash(*key);
+                self.shards[self.shard_index(*hash)].prefetch(*hash);
+            }
+            warm(hashes);
+            for ((key, &hash), index) in batch.iter().zip(&*hashes).zip(first..) {
+                let found = self.read_hashed(hash, *key, true, |entry| look(index, Some(entry)));
+                if found.is_none() {
+                    look(index, None);
+                }
+            }
         }
-        keys.iter()
-            .zip(hashes)
-            .map(|(key, hash)| self.read_hashed(hash, *key, true, &mut look))
-            .collect()
+    }
+
+    /// Has the memory loaded that searches for these hashes will look at, one level at a time: the
+    /// slots, and what `warm_key` asks for on behalf of the keys in them. Their lines of the table
+    /// should have been asked for.
+    pub(crate) fn warm(&self, hashes: &[u64], warm_key: impl Fn(&K)) {
+        let mut protection = protect();
+        for &hash in hashes {
+            self.shards[self.shard_index(hash)].prefetch_slot(&mut protection, hash);
+        }
+        // A search that finds nothing, so that it looks at each candidate. Without a lock on either
+        // engine, for `warm_key` is the user's.
+        for &hash in hashes {
+            self.shards[self.shard_index(hash)].find(&mut protection, hash, |key| {
+                warm_key(key);
+                false
+            });
+        }
     }
 
     /// What a hit does: to the entry's access byte, to a sample, to the counters.

@@ -417,6 +417,16 @@ impl Table {
         crate::slab::prefetch(self.group(self.home(hash)));
     }
 
+    /// The id that a search for `hash` will most likely look at first, if any. Needs no lock; by the
+    /// time it is looked at, it may have left.
+    #[inline]
+    pub(crate) fn candidate(&self, hash: u64) -> Option<EntryId> {
+        let g = self.group(self.home(hash));
+        let position = g.matches(tag(hash)).trailing_zeros();
+        let id = g.ids.get(position as usize)?.load(Ordering::Acquire);
+        (id < MOVED).then_some(id)
+    }
+
     /// Looks for an entry as a reader without the lock. `check` gets each candidate's id and the
     /// place where it was found; it protects the entry, asks whether the id still stands there,
     /// and compares keys.
