@@ -186,9 +186,9 @@ settings! {
     latency_tracking: Switch = Switch(true), "latency-tracking", live;
     /// Percentiles of commands' times that `INFO latencystats` prints.
     latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]), "latency-tracking-info-percentiles", live;
-    /// Fields up to which `OBJECT ENCODING` calls a hash a listpack.
+    /// Fields up to which a hash is kept in one piece, which `OBJECT ENCODING` calls a listpack.
     hash_max_listpack_entries: u64 = 512, "hash-max-listpack-entries", live;
-    /// Bytes of a field or value up to which `OBJECT ENCODING` calls a hash a listpack.
+    /// Bytes of a field's name or value up to which a hash is kept in one piece.
     hash_max_listpack_value: u64 = 64, "hash-max-listpack-value", live;
     /// Databases: one.
     databases: value::One = value::One, "databases", fixed;

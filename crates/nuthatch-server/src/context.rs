@@ -3,7 +3,8 @@
 use crate::clock;
 use crate::config::Config;
 use crate::error::CommandError;
-use crate::keyspace::{Effect, EffectError, Keyspace};
+use crate::keyspace::{Change, Effect, EffectError, Keyspace};
+use crate::object::ValueCopy;
 use crate::server::{Server, WorkerHandle};
 use crate::session::Session;
 use crate::watch::Reasons;
@@ -54,6 +55,16 @@ impl Event {
     pub const fn string(name: &'static str) -> Self {
         Self {
             class: EventClass::String,
+            name,
+        }
+    }
+}
+
+impl Event {
+    /// An event of a command for hashes.
+    pub const fn hash(name: &'static str) -> Self {
+        Self {
+            class: EventClass::Hash,
             name,
         }
     }
@@ -117,17 +128,17 @@ impl<'a> Context<'a> {
     /// now.
     #[inline]
     pub fn apply(&mut self, effect: Effect<'_>, event: Event) -> Result<bool, CommandError> {
-        let changed = self.make(effect)?;
-        if changed {
+        let change = self.make(effect)?;
+        if change.is_any {
             self.changed(effect.key(), event);
         }
-        Ok(changed)
+        Ok(change.is_any)
     }
 
     /// Makes a change and leaves it to the caller to tell of it with [`changed`](Self::changed), where
     /// several belong together and are told of in another order.
     #[inline]
-    pub fn make(&mut self, effect: Effect<'_>) -> Result<bool, CommandError> {
+    pub fn make(&mut self, effect: Effect<'_>) -> Result<Change, CommandError> {
         self.server.keyspace.apply(effect).map_err(refused)
     }
 
@@ -147,6 +158,28 @@ impl<'a> Context<'a> {
         };
         self.apply(effect, event)?;
         Ok(())
+    }
+
+    /// `key` holds what was copied from elsewhere from now on, until `deadline_ms`.
+    pub fn put_copy(
+        &mut self,
+        key: &[u8],
+        value: &ValueCopy,
+        deadline_ms: Option<u64>,
+        event: Event,
+    ) -> Result<(), CommandError> {
+        match value {
+            ValueCopy::String(bytes) => self.put(key, bytes, deadline_ms, event),
+            ValueCopy::Hash(fields) => {
+                let effect = Effect::PutHash {
+                    key,
+                    fields: fields.as_hash(),
+                    deadline_ms,
+                };
+                self.apply(effect, event)?;
+                Ok(())
+            }
+        }
     }
 
     /// Removes `key`. Returns whether it was there.

@@ -9,41 +9,24 @@
 use crate::clock;
 use crate::config::{EvictionScope, MemoryPolicy};
 use crate::error::CommandError;
+use crate::hash::{
+    self, FieldDeadlines, FieldView, FlatBuffer, FlatHash, FlatLimits, HashRef, IndexedHash,
+    OpenHash, SharedHash,
+};
 use crate::locks::KeyLocks;
+use crate::object::{self, Entry, Object, Value};
 use nuthatch::{
     BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
     RemovalCause,
 };
 use std::hash::BuildHasher;
-
-/// What a key holds besides bytes.
-#[derive(Debug)]
-pub enum Object {}
-
-/// A key and its value.
-pub type Entry = Item<Object>;
+use std::sync::Arc;
 
 /// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
 pub type KeyHasher = foldhash::quality::RandomState;
 
 /// Bytes that an entry takes in the library's tables, besides its item.
 const ENTRY_BYTES: u64 = 40;
-
-/// The value of a key, in place.
-#[derive(Clone, Copy, Debug)]
-pub enum Value<'a> {
-    /// A string.
-    String(&'a [u8]),
-}
-
-impl Value<'_> {
-    /// The name of the type, as `TYPE` prints it.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::String(_) => "string",
-        }
-    }
-}
 
 /// A key's value and what belongs to it.
 #[derive(Debug)]
@@ -59,13 +42,9 @@ impl<'a> View<'a> {
     #[inline]
     fn of(entry: EntryView<'a, Entry, ()>) -> Self {
         let item = entry.key();
-        let value = match item.value() {
-            ItemValue::Bytes(bytes) => Value::String(bytes),
-            ItemValue::Object(object) => match *object {},
-        };
         Self {
             key: item.key(),
-            value,
+            value: Value::of(item),
             entry,
         }
     }
@@ -73,9 +52,13 @@ impl<'a> View<'a> {
     /// The string that the key holds, if it holds one.
     #[inline]
     pub fn string(&self) -> Result<&'a [u8], CommandError> {
-        match self.value {
-            Value::String(bytes) => Ok(bytes),
-        }
+        self.value.string()
+    }
+
+    /// The hash that the key holds, if it holds one.
+    #[inline]
+    pub fn hash(&self) -> Result<HashRef<'a>, CommandError> {
+        self.value.hash()
     }
 
     /// When the key expires, in milliseconds since 1970; `None` if never.
@@ -90,7 +73,11 @@ impl<'a> View<'a> {
 }
 
 fn weight_bytes(item: &Entry) -> u64 {
-    item.allocated_bytes() as u64 + ENTRY_BYTES
+    let beside = match item.value() {
+        ItemValue::Bytes(_) => 0,
+        ItemValue::Object(object) => object.weight_bytes(),
+    };
+    item.allocated_bytes() as u64 + beside + ENTRY_BYTES
 }
 
 /// One change of one key, or of all.
@@ -103,6 +90,39 @@ pub enum Effect<'a> {
         /// The string, in parts that follow one another.
         parts: &'a [&'a [u8]],
         /// When it expires, in milliseconds since 1970.
+        deadline_ms: Option<u64>,
+    },
+    /// The key holds a hash with these fields and no others.
+    PutHash {
+        /// The key.
+        key: &'a [u8],
+        /// The fields, at least one.
+        fields: FlatHash<'a>,
+        /// When the key expires, in milliseconds since 1970.
+        deadline_ms: Option<u64>,
+    },
+    /// The key holds a hash, the one that it held before or a new one, and in it these fields have
+    /// these values and deadlines.
+    HashSet {
+        /// The key.
+        key: &'a [u8],
+        /// The fields, at least one. Of those of one name the last counts.
+        fields: &'a [FieldView<'a>],
+    },
+    /// The key's hash, if it holds one, has no such fields. One that has lost all is gone.
+    HashDelete {
+        /// The key.
+        key: &'a [u8],
+        /// Names of fields.
+        fields: &'a [&'a [u8]],
+    },
+    /// Of the key's hash, if it holds one, these fields, if they exist, have this deadline.
+    HashExpire {
+        /// The key.
+        key: &'a [u8],
+        /// Names of fields.
+        fields: &'a [&'a [u8]],
+        /// When they are due, in milliseconds since 1970, or never.
         deadline_ms: Option<u64>,
     },
     /// The key is gone.
@@ -125,8 +145,36 @@ impl<'a> Effect<'a> {
     /// The key that changes; `None` if all do.
     pub fn key(&self) -> Option<&'a [u8]> {
         match *self {
-            Self::Put { key, .. } | Self::Delete { key } | Self::Expire { key, .. } => Some(key),
+            Self::Put { key, .. }
+            | Self::PutHash { key, .. }
+            | Self::HashSet { key, .. }
+            | Self::HashDelete { key, .. }
+            | Self::HashExpire { key, .. }
+            | Self::Delete { key }
+            | Self::Expire { key, .. } => Some(key),
             Self::Clear => None,
+        }
+    }
+}
+
+/// What an effect has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Whether anything is different now.
+    pub is_any: bool,
+    /// Fields of a hash that were set and had not existed, due ones among them.
+    pub fields_added: usize,
+    /// Fields of a hash that were set and had been due.
+    pub fields_due: usize,
+    /// Whether a hash has lost its last field, and so the key is gone.
+    pub is_emptied: bool,
+}
+
+impl Change {
+    fn any(is_any: bool) -> Self {
+        Self {
+            is_any,
+            ..Self::default()
         }
     }
 }
@@ -149,6 +197,10 @@ pub struct Keyspace {
     hasher: KeyHasher,
     locks: KeyLocks,
     scope: EvictionScope,
+    /// Up to where hashes are flat.
+    pub flat_limits: FlatLimits,
+    /// Which hashes have fields that will be due.
+    pub field_deadlines: FieldDeadlines,
 }
 
 impl Keyspace {
@@ -174,6 +226,8 @@ impl Keyspace {
             hasher,
             locks: KeyLocks::new(threads),
             scope: policy.scope,
+            flat_limits: FlatLimits::new(512, 64),
+            field_deadlines: FieldDeadlines::default(),
         })
     }
 
@@ -213,39 +267,326 @@ impl Keyspace {
         self.cache.contains_key(key)
     }
 
-    /// Makes a change, whoever asks for it. Returns whether anything is different now.
+    /// Makes a change, whoever asks for it.
     #[inline]
-    pub fn apply(&self, effect: Effect<'_>) -> Result<bool, EffectError> {
+    pub fn apply(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
         match effect {
             Effect::Put {
                 key,
                 parts,
                 deadline_ms,
             } => {
-                let item = Item::from_bytes(key, 0, parts)?;
+                let item = Item::from_bytes(key, object::STRING, parts)?;
                 self.put(item, deadline_ms)?;
-                Ok(true)
+                Ok(Change::any(true))
             }
-            Effect::Delete { key } => Ok(self.cache.invalidate(key)),
-            Effect::Expire { key, deadline_ms } => Ok(self.expire(key, deadline_ms)),
+            Effect::Delete { key } => Ok(Change::any(self.cache.invalidate(key))),
+            Effect::Expire { key, deadline_ms } => Ok(Change::any(self.expire(key, deadline_ms))),
             Effect::Clear => {
                 self.cache.clear();
-                Ok(true)
+                self.field_deadlines.clear();
+                Ok(Change::any(true))
+            }
+            effect => self.apply_to_hash(effect),
+        }
+    }
+
+    fn apply_to_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
+        match effect {
+            Effect::PutHash {
+                key,
+                fields,
+                deadline_ms,
+            } => {
+                self.put_flat(key, fields, deadline_ms)?;
+                if let Some(next_ms) = fields.next_deadline_ms() {
+                    self.field_deadlines.note(key, next_ms);
+                }
+                Ok(Change::any(true))
+            }
+            Effect::HashSet { key, fields } => {
+                let change = self.set_fields(key, fields)?;
+                let deadlines = fields.iter().filter_map(|field| field.deadline_ms);
+                if let Some(next_ms) = deadlines.min() {
+                    self.field_deadlines.note(key, next_ms);
+                }
+                Ok(change)
+            }
+            Effect::HashDelete { key, fields } => self.delete_fields(key, fields),
+            Effect::HashExpire {
+                key,
+                fields,
+                deadline_ms,
+            } => {
+                let change = self.expire_fields(key, fields, deadline_ms)?;
+                if let (true, Some(deadline_ms)) = (change.is_any, deadline_ms) {
+                    self.field_deadlines.note(key, deadline_ms);
+                }
+                Ok(change)
+            }
+            Effect::Put { .. } | Effect::Delete { .. } | Effect::Expire { .. } | Effect::Clear => {
+                unreachable!("an effect on hashes")
             }
         }
     }
 
+    // ---- hashes ---------------------------------------------------------------------------
+
+    /// A copy of a flat hash with room for `more_bytes`, or an indexed hash to be changed where it is;
+    /// and when the key expires. `None` if the key holds no hash.
+    fn hash_to_change(&self, key: &[u8], more_bytes: usize) -> Option<(HashToChange, Option<u64>)> {
+        self.cache
+            .peek_with(key, |entry| {
+                let deadline_ms = View::of(entry).deadline_ms();
+                let hash = match entry.key().value() {
+                    ItemValue::Object(Object::Hash(hash)) => {
+                        HashToChange::Indexed(Arc::clone(hash))
+                    }
+                    ItemValue::Bytes(bytes) if entry.key().tag() == object::HASH => {
+                        let flat = FlatHash::from_bytes(bytes);
+                        HashToChange::Flat(FlatBuffer::copy_of(flat, more_bytes))
+                    }
+                    ItemValue::Bytes(_) => return None,
+                };
+                Some((hash, deadline_ms))
+            })
+            .flatten()
+    }
+
+    fn set_fields(&self, key: &[u8], fields: &[FieldView<'_>]) -> Result<Change, EffectError> {
+        hash::check_names(fields.iter().map(|field| field.name))?;
+        let now_ms = clock::now_ms();
+        let mut change = Change::any(true);
+        let mut count = |old_deadline_ms: Option<Option<u64>>| match old_deadline_ms {
+            None => change.fields_added += 1,
+            Some(deadline_ms) if !hash::is_live(deadline_ms, now_ms) => {
+                change.fields_added += 1;
+                change.fields_due += 1;
+            }
+            Some(_) => {}
+        };
+        let bytes = fields.iter().map(FieldView::flat_bytes).sum();
+        let found = self.hash_to_change(key, bytes);
+        let (hash, deadline_ms) =
+            found.unwrap_or_else(|| (HashToChange::Flat(FlatBuffer::with_capacity(bytes)), None));
+        match hash {
+            HashToChange::Indexed(hash) => {
+                self.check_room(bytes as u64)?;
+                hash.write(|indexed| {
+                    for &field in fields {
+                        count(indexed.set(field)?);
+                    }
+                    Ok::<_, EffectError>(())
+                })?;
+                self.weigh_anew(key, hash, deadline_ms)?;
+            }
+            HashToChange::Flat(mut flat) if self.may_stay_flat(flat.as_hash(), fields) => {
+                for &field in fields {
+                    count(flat.set(field));
+                }
+                self.put_flat(key, flat.as_hash(), deadline_ms)?;
+            }
+            HashToChange::Flat(flat) => {
+                let mut indexed = IndexedHash::from_flat(flat.as_hash(), fields.len())?;
+                for &field in fields {
+                    count(indexed.set(field)?);
+                }
+                self.put_indexed(key, indexed, deadline_ms)?;
+            }
+        }
+        Ok(change)
+    }
+
+    /// Whether a flat hash is so still when it gets these fields. If more are given than it may have,
+    /// it is not, even if some have the same name.
+    fn may_stay_flat(&self, flat: FlatHash<'_>, fields: &[FieldView<'_>]) -> bool {
+        let limits = &self.flat_limits;
+        let all = flat.len() + fields.len();
+        let is_new = |field: &&FieldView<'_>| flat.get(field.name).is_none();
+        (limits.allow_fields(all)
+            || fields.len() <= 16
+                && limits.allow_fields(flat.len() + fields.iter().filter(is_new).count()))
+            && fields.iter().all(|field| limits.allow(field))
+    }
+
+    fn put_flat(
+        &self,
+        key: &[u8],
+        fields: FlatHash<'_>,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), EffectError> {
+        let limits = &self.flat_limits;
+        if limits.allow_fields(fields.len()) && fields.fields().all(|field| limits.allow(&field)) {
+            let item = Item::from_bytes(key, object::HASH, &[fields.as_bytes()])?;
+            return self.put(item, deadline_ms);
+        }
+        hash::check_names(fields.fields().map(|field| field.name))?;
+        self.put_indexed(key, IndexedHash::from_flat(fields, 0)?, deadline_ms)
+    }
+
+    fn put_indexed(
+        &self,
+        key: &[u8],
+        indexed: IndexedHash,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), EffectError> {
+        let hash = Object::Hash(Arc::new(SharedHash::new(indexed)));
+        self.put(Item::from_object(key, 0, hash)?, deadline_ms)
+    }
+
+    fn delete_fields(&self, key: &[u8], fields: &[&[u8]]) -> Result<Change, EffectError> {
+        let Some((hash, deadline_ms)) = self.hash_to_change(key, 0) else {
+            return Ok(Change::default());
+        };
+        let (removed, left) = match hash {
+            HashToChange::Flat(mut flat) => {
+                let removed = fields.iter().filter(|name| flat.remove(name)).count();
+                let left = flat.as_hash().len();
+                if removed > 0 && left > 0 {
+                    self.replace_flat(key, &flat, deadline_ms)?;
+                }
+                (removed, left)
+            }
+            HashToChange::Indexed(hash) => {
+                let (removed, left) = hash.write(|indexed| {
+                    let removed = fields.iter().filter(|name| indexed.remove(name)).count();
+                    (removed, indexed.len())
+                });
+                if left > 0 {
+                    self.weigh_anew(key, hash, deadline_ms)?;
+                }
+                (removed, left)
+            }
+        };
+        if left == 0 {
+            self.cache.invalidate(key);
+        }
+        Ok(Change {
+            is_any: removed > 0,
+            is_emptied: left == 0,
+            ..Change::default()
+        })
+    }
+
+    fn expire_fields(
+        &self,
+        key: &[u8],
+        fields: &[&[u8]],
+        field_deadline_ms: Option<u64>,
+    ) -> Result<Change, EffectError> {
+        let more_bytes = fields.len() * size_of::<u64>();
+        let Some((hash, deadline_ms)) = self.hash_to_change(key, more_bytes) else {
+            return Ok(Change::default());
+        };
+        let mut changed = 0;
+        match hash {
+            HashToChange::Flat(mut flat) => {
+                for name in fields {
+                    changed += usize::from(flat.set_deadline(name, field_deadline_ms));
+                }
+                if changed > 0 {
+                    self.replace_flat(key, &flat, deadline_ms)?;
+                }
+            }
+            HashToChange::Indexed(hash) => {
+                hash.write(|indexed| {
+                    for name in fields {
+                        changed += usize::from(indexed.set_deadline(name, field_deadline_ms));
+                    }
+                });
+                self.weigh_anew(key, hash, deadline_ms)?;
+            }
+        }
+        Ok(Change::any(changed > 0))
+    }
+
+    /// A flat hash stays flat when it loses fields or deadlines change, whatever the limits are now.
+    fn replace_flat(
+        &self,
+        key: &[u8],
+        flat: &FlatBuffer,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), EffectError> {
+        let item = Item::from_bytes(key, object::HASH, &[flat.as_bytes()])?;
+        self.insert(item, deadline_ms)
+    }
+
+    /// Puts a new item for a hash that has changed in place, if the cache is too far off with its
+    /// weight.
+    fn weigh_anew(
+        &self,
+        key: &[u8],
+        hash: Arc<SharedHash>,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), EffectError> {
+        if !hash.is_to_be_weighed() {
+            return Ok(());
+        }
+        let item = Item::from_object(key, 0, Object::Hash(hash))?;
+        self.insert(item, deadline_ms)
+    }
+
+    /// Whether there is room for so many bytes more, where nothing may be evicted.
+    fn check_room(&self, bytes: u64) -> Result<(), EffectError> {
+        let is_full = self.scope == EvictionScope::Nothing
+            && self.cache.weight().saturating_add(bytes) > self.cache.capacity();
+        if is_full {
+            Err(EffectError::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Appends names of up to `max` fields of `key` that are due, to be removed by the caller, who
+    /// holds the key's stripe. Returns when more of its fields are due: the present if there are more
+    /// already.
+    pub fn take_due_fields(
+        &self,
+        key: &[u8],
+        now_ms: u64,
+        max: usize,
+        due: &mut Vec<Box<[u8]>>,
+    ) -> Option<u64> {
+        self.peek(key, |view| match view.value {
+            Value::String(_) => None,
+            Value::Hash(HashRef::Indexed(hash)) => hash.write(|indexed| {
+                indexed.take_due(now_ms, max, due);
+                indexed.next_deadline_ms()
+            }),
+            Value::Hash(HashRef::Flat(flat)) => {
+                let is_due = |field: &FieldView<'_>| !field.is_live(now_ms);
+                due.extend(flat.fields().filter(is_due).map(|field| field.name.into()));
+                let deadlines = flat.fields().filter_map(|field| field.deadline_ms);
+                deadlines.filter(|&deadline_ms| now_ms < deadline_ms).min()
+            }
+        })?
+    }
+
+    /// Whether `key` holds a hash of which some field has a deadline.
+    pub fn has_field_deadlines(&self, key: &[u8]) -> bool {
+        let found = self.peek(key, |view| match view.value {
+            Value::String(_) => false,
+            Value::Hash(hash) => match hash.open() {
+                OpenHash::Flat(flat) => flat.next_deadline_ms().is_some(),
+                OpenHash::Indexed(indexed) => indexed.has_deadlines(),
+            },
+        });
+        found.unwrap_or(false)
+    }
+
+    // ---- items ----------------------------------------------------------------------------
+
     fn put(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
+        self.check_room(weight_bytes(&item))?;
+        self.insert(item, deadline_ms)
+    }
+
+    /// As [`put`](Self::put), of an item that is in the place of one about as heavy.
+    fn insert(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
         let pinned = match self.scope {
             EvictionScope::AllKeys => false,
             EvictionScope::Volatile => deadline_ms.is_none(),
-            EvictionScope::Nothing => {
-                let total = self.cache.weight().saturating_add(weight_bytes(&item));
-                if total > self.cache.capacity() {
-                    return Err(EffectError::Full);
-                }
-                true
-            }
+            EvictionScope::Nothing => true,
         };
         let deadline = deadline_ms.map_or(Deadline::Never, |ms| Deadline::At(deadline_ns(ms)));
         let options = InsertOptions { deadline, pinned };
@@ -267,6 +608,14 @@ impl Keyspace {
         }
         changed
     }
+}
+
+/// A hash that is about to be changed.
+enum HashToChange {
+    /// A copy of the key's, or a new one.
+    Flat(FlatBuffer),
+    /// The key's own.
+    Indexed(Arc<SharedHash>),
 }
 
 /// A time in milliseconds as the library's clock has it. Times after the year 2554 never come.

@@ -95,6 +95,10 @@ impl Server {
             &config.maxmemory_policy,
             move |key, cause| told.removed(key, cause),
         )?;
+        keyspace.flat_limits.set(
+            config.hash_max_listpack_entries,
+            config.hash_max_listpack_value,
+        );
         let mut random = fastrand::Rng::new();
         Ok(Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
@@ -141,6 +145,10 @@ impl Server {
                 bytes => bytes,
             });
         }
+        self.keyspace.flat_limits.set(
+            config.hash_max_listpack_entries,
+            config.hash_max_listpack_value,
+        );
         *current = Arc::new(config);
         drop(current);
         self.config_version.fetch_add(1, Ordering::Release);
