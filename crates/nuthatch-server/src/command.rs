@@ -4,13 +4,20 @@
 //! Dispatch, errors of arity, locks, permissions, `COMMAND` and `docs/commands.md` all follow from it.
 //! A family of commands is one file in `command/` with a list [`Command`]s; [`FAMILIES`] names them.
 
+mod access;
 mod arguments;
+mod catalog;
 mod cluster;
 mod connection;
 mod keys;
 mod server;
 mod strings;
+mod syntax;
 
+pub use access::{
+    Access, CREATES, DELETES, INSERTS, OVERWRITES, READS, READS_AND_DELETES, READS_AND_UPDATES,
+    REMOVES, UPDATES,
+};
 pub use arguments::{Options, TimeUnit, deadline_ms, float, integer, is_word};
 
 use crate::context::Context;
@@ -25,6 +32,7 @@ const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     connection::COMMANDS,
     cluster::COMMANDS,
+    catalog::COMMANDS,
     server::COMMANDS,
 ];
 
@@ -122,6 +130,71 @@ bitflags::bitflags! {
         const TRANSACTION = 1 << 19;
         /// Scripts.
         const SCRIPTING = 1 << 20;
+    }
+}
+
+impl Flags {
+    /// The flags that Redis has too, by its names.
+    const NAMES: [(Self, &'static str); 15] = [
+        (Self::WRITE, "write"),
+        (Self::READONLY, "readonly"),
+        (Self::DENYOOM, "denyoom"),
+        (Self::ADMIN, "admin"),
+        (Self::PUBSUB, "pubsub"),
+        (Self::NOSCRIPT, "noscript"),
+        (Self::LOADING, "loading"),
+        (Self::STALE, "stale"),
+        (Self::SKIP_MONITOR, "skip_monitor"),
+        (Self::SKIP_SLOWLOG, "skip_slowlog"),
+        (Self::FAST, "fast"),
+        (Self::NO_AUTH, "no_auth"),
+        (Self::MAY_REPLICATE, "may_replicate"),
+        (Self::NO_MULTI, "no_multi"),
+        (Self::MOVABLE_KEYS, "movablekeys"),
+    ];
+}
+
+impl Categories {
+    const NAMES: [(Self, &'static str); 21] = [
+        (Self::KEYSPACE, "keyspace"),
+        (Self::READ, "read"),
+        (Self::WRITE, "write"),
+        (Self::SET, "set"),
+        (Self::SORTEDSET, "sortedset"),
+        (Self::LIST, "list"),
+        (Self::HASH, "hash"),
+        (Self::STRING, "string"),
+        (Self::BITMAP, "bitmap"),
+        (Self::HYPERLOGLOG, "hyperloglog"),
+        (Self::GEO, "geo"),
+        (Self::STREAM, "stream"),
+        (Self::PUBSUB, "pubsub"),
+        (Self::ADMIN, "admin"),
+        (Self::FAST, "fast"),
+        (Self::SLOW, "slow"),
+        (Self::BLOCKING, "blocking"),
+        (Self::DANGEROUS, "dangerous"),
+        (Self::CONNECTION, "connection"),
+        (Self::TRANSACTION, "transaction"),
+        (Self::SCRIPTING, "scripting"),
+    ];
+
+    /// The names of these categories, without `@`.
+    pub fn names(self) -> impl ExactSizeIterator<Item = &'static str> + use<> {
+        let names: Vec<_> = Self::NAMES
+            .iter()
+            .filter(|(category, _)| self.contains(*category))
+            .map(|(_, name)| *name)
+            .collect();
+        names.into_iter()
+    }
+
+    /// The category of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let found = Self::NAMES
+            .iter()
+            .find(|(_, known)| name.eq_ignore_ascii_case(known.as_bytes()));
+        found.map(|(category, _)| *category)
     }
 }
 
@@ -242,6 +315,10 @@ pub struct Command {
     pub categories: Categories,
     /// Where its keys stand.
     pub keys: Keys,
+    /// What it does to its first key and to its others, if its flags do not say.
+    pub access: Option<(Access, Access)>,
+    /// What clients of a cluster should know, in Redis' words.
+    pub tips: &'static [&'static str],
     /// The group of the documentation that it belongs to.
     pub group: Group,
     /// Its arguments, as documented.
@@ -266,6 +343,8 @@ impl Command {
             flags: Flags::empty(),
             categories: Categories::empty(),
             keys: Keys::None,
+            access: None,
+            tips: &[],
             group: Group::Generic,
             syntax: "",
             summary: "",
@@ -306,6 +385,23 @@ impl Command {
         self
     }
 
+    /// Does this to its keys.
+    pub const fn access(self, access: Access) -> Self {
+        self.accesses(access, access)
+    }
+
+    /// Does one thing to its first key and another to its others.
+    pub const fn accesses(mut self, first: Access, others: Access) -> Self {
+        self.access = Some((first, others));
+        self
+    }
+
+    /// With these tips for clients of a cluster.
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+
     /// Its place in the documentation: group, first version, arguments and a sentence.
     pub const fn docs(
         mut self,
@@ -343,6 +439,22 @@ impl Command {
         } else {
             args == wanted
         }
+    }
+
+    /// The names of its flags, as `COMMAND` prints them.
+    pub fn flag_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = Flags::NAMES
+            .iter()
+            .filter(|(flag, _)| self.flags.contains(*flag))
+            .map(|(_, name)| *name)
+            .collect();
+        if self.categories.contains(Categories::BLOCKING) {
+            names.push("blocking");
+        }
+        if matches!(self.keys, Keys::Counted { .. }) && !self.flags.contains(Flags::MOVABLE_KEYS) {
+            names.push("movablekeys");
+        }
+        names
     }
 
     /// All categories, those that flags imply included.
@@ -482,6 +594,17 @@ impl Table {
         lower.make_ascii_lowercase();
         let id = *self.by_name.get(&*lower)?;
         Some(self.entry(id))
+    }
+
+    /// The command that a request calls, whatever the number of its arguments; a container that is
+    /// called without a subcommand is found itself.
+    pub fn resolve(&self, args: Args<'_>) -> Option<&Entry> {
+        let name = args.get(0)?;
+        let entry = self.find(name).filter(|_| !name.contains(&b'|'))?;
+        match args.get(1) {
+            Some(sub) if !entry.subcommands.is_empty() => self.find_subcommand(entry, sub),
+            _ => Some(entry),
+        }
     }
 
     /// The subcommand of `container` that is called `name`, in any case.

@@ -83,8 +83,11 @@ fn find(ctx: &mut Context<'_>, args: Args<'_>) -> Result<&'static Entry, Command
 
 #[inline]
 fn is_same_name(entry: &Entry, name: &[u8]) -> bool {
-    // A subcommand's full name has a bar, which no request has.
-    entry.full_name.len() == name.len() && entry.full_name.as_bytes().eq_ignore_ascii_case(name)
+    // A subcommand's full name has a bar, which no request has. A container that was called alone
+    // may be called with a subcommand next.
+    entry.full_name.len() == name.len()
+        && entry.full_name.as_bytes().eq_ignore_ascii_case(name)
+        && entry.subcommands.is_empty()
 }
 
 fn look_up(args: Args<'_>) -> Result<&'static Entry, CommandError> {

@@ -1,7 +1,7 @@
 //! Commands of strings.
 
 use super::arguments::{Options, TimeUnit, deadline_ms, integer, is_word};
-use super::{Categories, Command, Flags, Group, ONE_KEY};
+use super::{Access, Categories, Command, Flags, Group, ONE_KEY, READS_AND_UPDATES};
 use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
 use nuthatch_wire::resp::Args;
@@ -24,6 +24,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("set", -3, set)
         .flags(Flags::WRITE.union(Flags::DENYOOM))
         .keys(ONE_KEY)
+        .access(READS_AND_UPDATES.union(Access::VARIABLE))
         .docs(
             Group::String,
             "1.0.0",

@@ -1,6 +1,7 @@
 //! Tests of the whole server over its sockets, as its clients see it: one program, a module for each
 //! subject. [`harness`] starts servers and speaks the protocol.
 
+mod catalog;
 mod connections;
 mod harness;
 mod harness_tests;
