@@ -79,6 +79,8 @@ bitflags::bitflags! {
         const MAY_REPLICATE = 1 << 16;
         /// Its keys' values are not looked at: existence is all that it tells.
         const NO_LOOK = 1 << 17;
+        /// Its calls take so little time that timing them all would cost as much; as those with FAST.
+        const TIMED_SOMETIMES = 1 << 19;
         /// Where its keys stand depends on its arguments.
         const MOVABLE_KEYS = 1 << 18;
     }

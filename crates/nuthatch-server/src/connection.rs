@@ -163,6 +163,12 @@ impl Connection {
         self.output.len() - self.sent
     }
 
+    /// Whether no request may be run at present.
+    #[inline]
+    pub fn is_held_up(&self) -> bool {
+        self.session.closing || self.is_stalled
+    }
+
     /// Bytes that requests and replies take between events.
     pub fn buffered_bytes(&self) -> usize {
         self.input.capacity() + self.output.capacity() + self.parser.allocated_bytes()

@@ -250,6 +250,12 @@ impl Keyspace {
         self.hasher.hash_one(key)
     }
 
+    /// Has the memory loaded that commands on `keys` are about to need.
+    #[inline]
+    pub fn prefetch(&self, keys: &[&[u8]]) {
+        self.cache.prefetch(keys, Entry::prefetch);
+    }
+
     /// Passes the value of `key` to `look`: a hit or a miss.
     #[inline]
     pub fn read<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {

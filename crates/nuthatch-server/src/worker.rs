@@ -22,7 +22,10 @@ use crate::tls::TlsStream;
 use hashbrown::HashMap;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
-use nuthatch_wire::resp::{Limits, Reply, RequestParser, Status};
+use nuthatch_wire::resp::{
+    Args, Batch, Limits, OwnedRequest, ProtocolError, Reply, RequestParser, Status,
+};
+use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +43,11 @@ const KEPT_REPLY_BYTES: usize = 256 * 1024;
 const ACCEPTS_PER_TURN: usize = 256;
 /// How often limits that depend on time are looked at.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Requests found before the first of them is run.
+const BATCH: usize = 32;
+/// Keys of one request whose memory is asked for ahead.
+const KEYS_PREPARED: usize = 16;
 
 const BELL: Token = Token(usize::MAX);
 /// Listeners have the tokens below that.
@@ -75,8 +83,21 @@ pub struct Worker {
     accepting: Vec<usize>,
     buffer: Box<[u8]>,
     reply: Reply,
+    batch: Batch,
     messages: Vec<Message>,
     next_tick: Instant,
+}
+
+/// What comes after the requests of a batch.
+enum Found {
+    /// More of them.
+    Batch,
+    /// An inline command, and where it ends.
+    Inline(OwnedRequest, usize),
+    /// No whole request.
+    Nothing,
+    /// No request at all.
+    Error(ProtocolError),
 }
 
 /// What became of a connection's turn.
@@ -137,6 +158,7 @@ impl Worker {
             accepting: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             reply: Reply::default(),
+            batch: Batch::default(),
             messages: Vec::new(),
             next_tick: Instant::now() + TICK,
         })
@@ -449,44 +471,45 @@ impl Worker {
 
     /// Runs the requests in `bytes`; returns how many bytes they took.
     fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
-        let mut consumed = 0;
-        let mut was_authenticated = connection.session.is_authenticated;
         self.reply.set_protocol(connection.protocol);
-        while !connection.session.closing && !connection.is_stalled {
-            let request = &bytes[consumed..];
-            let length = match connection.parser.parse(request) {
-                Ok(Status::Complete { consumed }) => consumed,
-                Ok(Status::Incomplete { .. }) => break,
-                Err(error) => {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut consumed = 0;
+        loop {
+            let found = self.find_requests(connection, bytes, consumed, &mut batch);
+            self.prepare(connection, bytes, &batch);
+            for index in 0..batch.len() {
+                if connection.is_held_up() {
+                    break;
+                }
+                let args = batch.args(index, bytes);
+                if !args.is_empty() {
+                    self.run_request(connection, args);
+                }
+                consumed = batch.end(index);
+            }
+            if connection.is_held_up() {
+                // What was found and not run is found again when its time comes.
+                connection.parser.restart();
+                break;
+            }
+            match found {
+                Found::Batch => {}
+                Found::Inline(request, end) => {
+                    if !request.args().is_empty() {
+                        self.run_request(connection, request.args());
+                    }
+                    consumed = end;
+                }
+                Found::Nothing => break,
+                Found::Error(error) => {
                     self.reply.error(&format!("ERR {error}"));
                     self.handle.stats.errors.add(1);
                     connection.session.closing = true;
                     break;
                 }
-            };
-            let args = connection.parser.args(request);
-            if !args.is_empty() {
-                let mut context = Context {
-                    server: &self.server,
-                    config: &self.config,
-                    session: &mut connection.session,
-                    reply: &mut self.reply,
-                    worker: &self.handle,
-                    in_transaction: false,
-                };
-                executor::execute(&mut context, args);
-                let is_authenticated = connection.session.is_authenticated;
-                if is_authenticated != was_authenticated {
-                    was_authenticated = is_authenticated;
-                    let limits = limits(&self.config);
-                    connection.parser.set_limits(limits, is_authenticated);
-                }
-            }
-            consumed += length;
-            if self.reply.len() >= STALL_BYTES {
-                self.send(connection);
             }
         }
+        self.batch = batch;
         connection.protocol = self.reply.protocol();
         let client = &connection.session.client;
         if let Some(entry) = connection.session.last_command {
@@ -494,6 +517,79 @@ impl Worker {
         }
         self.send(connection);
         consumed
+    }
+
+    /// Gathers the requests from `start` on that can be run one after another, and says what comes
+    /// after them.
+    fn find_requests(
+        &mut self,
+        connection: &mut Connection,
+        bytes: &[u8],
+        mut start: usize,
+        batch: &mut Batch,
+    ) -> Found {
+        batch.clear();
+        // Before a client has authenticated, each request may change what the next one is allowed.
+        let most = if connection.session.is_authenticated {
+            BATCH
+        } else {
+            1
+        };
+        while batch.len() < most {
+            match connection.parser.parse(&bytes[start..]) {
+                Ok(Status::Complete { consumed }) => {
+                    let end = start + consumed;
+                    if !batch.push(&connection.parser, start, end) {
+                        let args = connection.parser.args(&bytes[start..]);
+                        return Found::Inline(args.to_owned(), end);
+                    }
+                    start = end;
+                }
+                Ok(Status::Incomplete { .. }) => return Found::Nothing,
+                Err(error) => return Found::Error(error),
+            }
+        }
+        Found::Batch
+    }
+    /// Has the memory loaded that the requests of a batch will need.
+    fn prepare(&self, connection: &Connection, bytes: &[u8], batch: &Batch) {
+        if batch.len() < 2 {
+            return;
+        }
+        let mut keys: SmallVec<[&[u8]; BATCH]> = SmallVec::new();
+        let mut before = connection.session.last_command;
+        for index in 0..batch.len() {
+            let args = batch.args(index, bytes);
+            before = executor::foresee(before, args);
+            if let Some(entry) = before {
+                let positions = entry.command.keys.positions(args).take(KEYS_PREPARED);
+                keys.extend(positions.map(|position| args.at(position)));
+            }
+        }
+        self.server.keyspace.prefetch(&keys);
+    }
+
+    /// Runs one request.
+    #[inline]
+    fn run_request(&mut self, connection: &mut Connection, args: Args<'_>) {
+        let was_authenticated = connection.session.is_authenticated;
+        let mut context = Context {
+            server: &self.server,
+            config: &self.config,
+            session: &mut connection.session,
+            reply: &mut self.reply,
+            worker: &self.handle,
+            in_transaction: false,
+        };
+        executor::execute(&mut context, args);
+        let is_authenticated = connection.session.is_authenticated;
+        if is_authenticated != was_authenticated {
+            let limits = limits(&self.config);
+            connection.parser.set_limits(limits, is_authenticated);
+        }
+        if self.reply.len() >= STALL_BYTES {
+            self.send(connection);
+        }
     }
 
     /// Writes what the reply buffer holds, or keeps it for when the socket takes it.

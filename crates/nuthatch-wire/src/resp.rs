@@ -8,4 +8,4 @@ mod reply;
 mod request;
 
 pub use reply::{Protocol, Reply};
-pub use request::{Args, Limits, OwnedRequest, ProtocolError, RequestParser, Status};
+pub use request::{Args, Batch, Limits, OwnedRequest, ProtocolError, RequestParser, Status};

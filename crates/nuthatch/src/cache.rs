@@ -340,6 +340,19 @@ where
         });
     }
 
+    /// Has the memory loaded that look-ups of `keys` are about to need: a hint that changes nothing
+    /// and counts nothing. Asks as [`with_many`](Self::with_many) does, for whoever looks the keys up
+    /// one by one afterwards; `warm` is called on the first candidate for each key.
+    ///
+    /// Costs about half of what look-ups cost that find their memory loaded.
+    pub fn prefetch<Q>(&self, keys: &[&Q], warm: impl Fn(&K))
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        on_engine!(self, store => store.prefetch(keys, warm));
+    }
+
     /// The live entries, in no order, unseen by policy and statistics. Weakly consistent: an entry
     /// that is there from before the first step to after the last is seen exactly once; one that
     /// comes or goes meanwhile may be seen. Takes 8 bytes for each entry of one shard at a time.

@@ -137,6 +137,12 @@ impl AccessBytes {
         self.0.get(id).store(value, Ordering::Relaxed);
     }
 
+    /// Has the byte of `id` loaded.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: EntryId) {
+        crate::slab::prefetch(self.0.get(id));
+    }
+
     /// What a reader does on a hit under [`HitMode::Count`]: one load, and one store only while the
     /// count is below `max`. Two racing readers may count once; the count is a hint.
     #[inline]

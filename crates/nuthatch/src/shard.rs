@@ -420,8 +420,8 @@ impl<K, V> Shard<K, V> {
         self.whereabouts.prefetch(hash);
     }
 
-    /// Has the slot loaded that a search for `hash` will most likely look at first, whose line in the
-    /// table should be loaded by now. Takes no lock.
+    /// Has the slot and the access byte loaded that a search for `hash` will most likely look at first,
+    /// whose line in the table should be loaded by now. Takes no lock.
     #[inline]
     pub(crate) fn prefetch_slot(&self, protection: &mut Protection<'_>, hash: u64) {
         // Acquire: pairs with the Release in `Exclusive::publish`.
@@ -434,6 +434,7 @@ impl<K, V> Shard<K, V> {
         // that no longer sees the protection; and nobody else uses that meanwhile.
         if let Some(id) = unsafe { &*seen }.candidate(hash) {
             prefetch(self.slots.get(id));
+            self.access.prefetch(id);
         }
     }
 

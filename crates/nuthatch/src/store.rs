@@ -359,19 +359,41 @@ where
     {
         let mut hashes = [0; BATCH];
         for (batch, first) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let hashes = &mut hashes[..batch.len()];
-            for (hash, key) in hashes.iter_mut().zip(batch) {
-                *hash = self.hash(*key);
-                self.shards[self.shard_index(*hash)].prefetch(*hash);
-            }
+            let hashes = self.hash_batch(batch, &mut hashes);
             warm(hashes);
-            for ((key, &hash), index) in batch.iter().zip(&*hashes).zip(first..) {
+            for ((key, &hash), index) in batch.iter().zip(hashes).zip(first..) {
                 let found = self.read_hashed(hash, *key, true, |entry| look(index, Some(entry)));
                 if found.is_none() {
                     look(index, None);
                 }
             }
         }
+    }
+
+    /// Has the memory loaded that look-ups of `keys` will need, as [`warm`](Self::warm) does.
+    pub(crate) fn prefetch<Q>(&self, keys: &[&Q], warm_key: impl Fn(&K))
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        let mut hashes = [0; BATCH];
+        for batch in keys.chunks(BATCH) {
+            self.warm(self.hash_batch(batch, &mut hashes), &warm_key);
+        }
+    }
+
+    /// The hashes of at most [`BATCH`] keys, whose lines of the tables are asked for.
+    fn hash_batch<'h, Q>(&self, keys: &[&Q], hashes: &'h mut [u64; BATCH]) -> &'h [u64]
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        let hashes = &mut hashes[..keys.len()];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(*key);
+            self.shards[self.shard_index(*hash)].prefetch(*hash);
+        }
+        hashes
     }
 
     /// Has the memory loaded that searches for these hashes will look at, one level at a time: the
@@ -382,12 +404,11 @@ where
         for &hash in hashes {
             self.shards[self.shard_index(hash)].prefetch_slot(&mut protection, hash);
         }
-        // A search that finds nothing, so that it looks at each candidate. Without a lock on either
-        // engine, for `warm_key` is the user's.
+        // Without a lock on either engine, for `warm_key` is the user's.
         for &hash in hashes {
             self.shards[self.shard_index(hash)].find(&mut protection, hash, |key| {
                 warm_key(key);
-                false
+                true
             });
         }
     }

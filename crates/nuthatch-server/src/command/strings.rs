@@ -22,7 +22,11 @@ pub(super) const COMMANDS: &[Command] = &[
         "Returns the string of a key.",
     ),
     command("set", -3, set)
-        .flags(Flags::WRITE.union(Flags::DENYOOM))
+        .flags(
+            Flags::WRITE
+                .union(Flags::DENYOOM)
+                .union(Flags::TIMED_SOMETIMES),
+        )
         .keys(ONE_KEY)
         .access(READS_AND_UPDATES.union(Access::VARIABLE))
         .docs(

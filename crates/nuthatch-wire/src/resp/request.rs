@@ -212,6 +212,79 @@ impl OwnedRequest {
     }
 }
 
+/// Requests that lie one behind another in a buffer, found before the first of them is run: so that
+/// what they will need can be looked for in good time.
+#[derive(Debug, Default)]
+pub struct Batch {
+    spans: Vec<Span>,
+    /// Where each request's spans end, and where the request itself ends in the buffer.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Batch {
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.spans.clear();
+        self.ends.clear();
+    }
+
+    /// How many requests there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Adds the request that `parser` has just called complete, which begins at `start` and ends at
+    /// `end` of the buffer. Returns `false` if it cannot be one of a batch, because its arguments do
+    /// not lie in the buffer: an inline command.
+    #[inline]
+    pub fn push(&mut self, parser: &RequestParser, start: usize, end: usize) -> bool {
+        let (Ok(base), Ok(end), false) =
+            (u32::try_from(start), u32::try_from(end), parser.is_inline)
+        else {
+            return false;
+        };
+        let moved = parser.spans.iter().map(|span| Span {
+            start: span.start + base,
+            end: span.end + base,
+        });
+        self.spans.extend(moved);
+        self.ends.push((self.spans.len() as u32, end));
+        true
+    }
+
+    /// The arguments of a request, in the buffer that it was found in.
+    ///
+    /// # Panics
+    /// If there are not that many requests.
+    #[inline]
+    pub fn args<'a>(&'a self, index: usize, buffer: &'a [u8]) -> Args<'a> {
+        let start = match index {
+            0 => 0,
+            index => self.ends[index - 1].0 as usize,
+        };
+        Args {
+            bytes: buffer,
+            spans: &self.spans[start..self.ends[index].0 as usize],
+        }
+    }
+
+    /// Where a request ends in the buffer.
+    ///
+    /// # Panics
+    /// If there are not that many requests.
+    #[inline]
+    pub fn end(&self, index: usize) -> usize {
+        self.ends[index].1 as usize
+    }
+}
+
 /// Reads one request after another; see the module's text.
 #[derive(Debug)]
 pub struct RequestParser {
@@ -259,6 +332,11 @@ impl RequestParser {
         } else {
             limits.unauthenticated()
         };
+    }
+
+    /// Forgets the beginning of a request that was not whole: the next call begins anew.
+    pub fn restart(&mut self) {
+        self.missing = None;
     }
 
     /// Whether a request has been begun and is not whole.
@@ -460,7 +538,7 @@ fn number_line(buffer: &[u8], start: usize) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use super::{Limits, ProtocolError, RequestParser, Status};
+    use super::{Batch, Limits, ProtocolError, RequestParser, Status};
 
     /// Feeds `input` in pieces that end at `cuts`, and returns all requests.
     fn requests(input: &[u8], step: usize) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
@@ -501,6 +579,28 @@ mod tests {
         for step in 1..=input.len() {
             assert_eq!(requests(input, step).unwrap(), expected, "steps of {step}");
         }
+    }
+
+    #[test]
+    fn a_batch_has_the_requests_that_were_pushed() {
+        let buffer = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\nPING\r\n";
+        let mut parser = RequestParser::new(Limits::default());
+        let (mut batch, mut start) = (Batch::default(), 0);
+        let mut pushed = Vec::new();
+        while let Ok(Status::Complete { consumed }) = parser.parse(&buffer[start..]) {
+            pushed.push(batch.push(&parser, start, start + consumed));
+            start += consumed;
+        }
+        assert_eq!(
+            pushed,
+            [true, true, false],
+            "an inline command is no part of it"
+        );
+        assert_eq!(batch.len(), 2);
+        let words = |index| batch.args(index, buffer).iter().collect::<Vec<_>>();
+        assert_eq!(words(0), [&b"GET"[..], b"a"]);
+        assert_eq!(words(1), [b"PING"]);
+        assert_eq!(&buffer[batch.end(1)..], b"PING\r\n");
     }
 
     #[test]
