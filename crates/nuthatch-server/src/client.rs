@@ -1,6 +1,7 @@
 //! What all threads may know of a connected client, and the list of all clients.
 
 use crate::server::WorkerId;
+use crate::watch::Touched;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -32,8 +33,6 @@ bitflags::bitflags! {
         const NO_TOUCH = 1 << 7;
         /// It came over a Unix socket.
         const UNIX = 1 << 8;
-        /// A key that it watches has changed.
-        const DIRTY = 1 << 9;
         /// It has said that it only reads.
         const READONLY = 1 << 10;
         /// It is being closed.
@@ -90,8 +89,12 @@ pub struct Client {
     pub written_bytes: AtomicU64,
     /// Commands in its open transaction.
     pub queued: AtomicU32,
+    /// Bytes of these commands.
+    pub queued_bytes: AtomicU64,
     /// Keys that it watches.
     pub watched: AtomicU32,
+    /// Set when one of them changes.
+    pub touched: Touched,
     /// Channels, patterns and shard channels that it has subscribed to.
     pub subscriptions: [AtomicU32; 3],
     /// The version of the protocol: 2 or 3.
@@ -132,7 +135,9 @@ impl Client {
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             queued: AtomicU32::new(0),
+            queued_bytes: AtomicU64::new(0),
             watched: AtomicU32::new(0),
+            touched: Touched::default(),
             subscriptions: Default::default(),
             protocol: AtomicU32::new(2),
             redirect: AtomicU64::new(0),

@@ -13,6 +13,7 @@ mod keys;
 mod server;
 mod strings;
 mod syntax;
+mod transactions;
 
 pub use access::{
     Access, CREATES, DELETES, INSERTS, OVERWRITES, READS, READS_AND_DELETES, READS_AND_UPDATES,
@@ -34,6 +35,7 @@ const FAMILIES: &[&[Command]] = &[
     cluster::COMMANDS,
     catalog::COMMANDS,
     server::COMMANDS,
+    transactions::COMMANDS,
 ];
 
 /// Runs a command. What it writes to the context's reply is dropped if it returns an error.
@@ -650,7 +652,7 @@ mod tests {
                 assert!(
                     command
                         .flags
-                        .intersects(Flags::WRITE | Flags::READONLY | Flags::NO_QUEUE),
+                        .intersects(Flags::WRITE | Flags::READONLY | Flags::NO_MULTI),
                     "{name} has keys and neither reads nor writes them"
                 );
             }

@@ -139,6 +139,9 @@ impl<'a> Context<'a> {
     /// several belong together and are told of in another order.
     #[inline]
     pub fn make(&mut self, effect: Effect<'_>) -> Result<Change, CommandError> {
+        if let Effect::Clear = effect {
+            self.before_clear();
+        }
         self.server.keyspace.apply(effect).map_err(refused)
     }
 
@@ -206,14 +209,22 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// A watched key that does not exist is not changed by a clearing, and only before it can be told
+    /// which do.
+    #[cold]
+    fn before_clear(&self) {
+        let keyspace = self.keyspace();
+        let watched = &self.server.observers.watched;
+        watched.touch_all(|key| keyspace.contains(key));
+    }
+
     #[cold]
     fn tell(&mut self, key: Option<&[u8]>, _event: Event, reasons: Reasons) {
         let observers = &self.server.observers;
-        if reasons.contains(Reasons::WATCHED) {
-            match key {
-                Some(key) => observers.watched.touch(key),
-                None => observers.watched.touch_all(|_| true),
-            }
+        if let Some(key) = key
+            && reasons.contains(Reasons::WATCHED)
+        {
+            observers.watched.touch(key);
         }
     }
 }

@@ -148,7 +148,7 @@ fn quoted(bytes: &[u8]) -> String {
 /// A request that cannot be queued spoils the transaction that it was meant for.
 fn break_transaction(ctx: &mut Context<'_>) {
     if let Some(transaction) = &mut ctx.session.transaction {
-        transaction.broken = true;
+        transaction.break_up();
     }
 }
 
@@ -202,7 +202,8 @@ fn admit(ctx: &Context<'_>, entry: &Entry) -> CommandResult {
         return Err("NOAUTH Authentication required.".into());
     }
     if ctx.session.transaction.is_some() && flags.contains(Flags::NO_MULTI) {
-        return Err("ERR Command not allowed inside a transaction".into());
+        let name = &entry.full_name;
+        return Err(format!("ERR Command '{name}' not allowed inside a transaction").into());
     }
     if ctx.reply.protocol() == Protocol::Resp2
         && ctx.session.client.flags().contains(ClientFlags::PUBSUB)
@@ -224,9 +225,23 @@ fn queue(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> Comman
         .transaction
         .as_mut()
         .expect("commands are queued by an open transaction");
-    transaction.queue.push((entry, args.to_owned()));
-    let queued = transaction.queue.len() as u32;
-    ctx.session.client.queued.store(queued, Ordering::Relaxed);
+    transaction.push(entry, args);
+    let bytes = transaction.queued_bytes() as u64;
+    let client = &ctx.session.client;
+    let queued = transaction.queue().len() as u32;
+    client.queued.store(queued, Ordering::Relaxed);
+    client.queued_bytes.store(bytes, Ordering::Relaxed);
+    if bytes > ctx.config.client_query_buffer_limit.0 {
+        ctx.worker.stats.query_limit_disconnections.add(1);
+        tracing::warn!(
+            client = client.id,
+            bytes,
+            "a transaction exceeds client-query-buffer-limit"
+        );
+        break_transaction(ctx);
+        ctx.session.closing = true;
+        return Err("ERR the transaction exceeds client-query-buffer-limit".into());
+    }
     ctx.reply.simple("QUEUED");
     Ok(())
 }
@@ -296,9 +311,9 @@ pub fn run_transaction(
     if !still_valid(ctx) {
         return false;
     }
-    ctx.reply.array(transaction.queue.len());
+    ctx.reply.array(transaction.queue().len());
     ctx.in_transaction = true;
-    for (entry, request) in &transaction.queue {
+    for (entry, request) in transaction.queue() {
         let start = ctx.reply.len();
         if let Err(error) = run(ctx, entry, request.args()) {
             fail(ctx, start, &error);
@@ -312,11 +327,11 @@ fn hold_transaction<'a>(ctx: &Context<'a>, transaction: &Transaction) -> Held<'a
     let keyspace = ctx.keyspace();
     let all_keys =
         |(entry, _): &(&Entry, OwnedRequest)| entry.command.flags.contains(Flags::ALL_KEYS);
-    if transaction.queue.iter().any(all_keys) {
+    if transaction.queue().iter().any(all_keys) {
         return keyspace.locks().hold_all();
     }
     let mut hashes: SmallVec<[u64; 32]> = SmallVec::new();
-    for (entry, request) in &transaction.queue {
+    for (entry, request) in transaction.queue() {
         let args = request.args();
         let positions = entry.command.keys.positions(args);
         hashes.extend(positions.map(|position| keyspace.lock_hash(args.at(position))));

@@ -42,13 +42,20 @@ pub struct Observers {
 impl Observers {
     /// The keyspace has removed a key of its own accord.
     fn removed(&self, key: &[u8], cause: RemovalCause) {
-        match cause {
-            RemovalCause::Evicted => &self.evicted,
-            RemovalCause::Expired => &self.expired,
+        let is_eviction = match cause {
+            RemovalCause::Evicted => true,
+            RemovalCause::Expired => false,
             RemovalCause::Replaced | RemovalCause::Invalidated => return,
-        }
-        .fetch_add(1, Ordering::Relaxed);
-        if self.attention.after_change().contains(Reasons::WATCHED) {
+        };
+        let count = if is_eviction {
+            &self.evicted
+        } else {
+            &self.expired
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        // Watched keys that expire are told by their deadlines. The removal comes later, and may be of
+        // a key that had expired before it was watched.
+        if is_eviction && self.attention.after_change().contains(Reasons::WATCHED) {
             self.watched.touch(key);
         }
     }

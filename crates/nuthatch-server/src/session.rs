@@ -1,10 +1,11 @@
 //! What only a client's own data thread knows of it.
 
-use crate::client::Client;
-use crate::command::Entry;
-use crate::watch::Touched;
-use nuthatch_wire::resp::OwnedRequest;
+use crate::client::{Client, ClientFlags};
+use crate::command::{Entry, Flags};
+use crate::server::Server;
+use nuthatch_wire::resp::{Args, OwnedRequest};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What happens to replies; see `CLIENT REPLY`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +22,64 @@ pub enum ReplyMode {
 }
 
 /// An open transaction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transaction {
+    queue: Vec<(&'static Entry, OwnedRequest)>,
+    queued_bytes: usize,
+    flags: Flags,
+    is_broken: bool,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        Self {
+            queue: Vec::new(),
+            queued_bytes: 0,
+            flags: Flags::empty(),
+            is_broken: false,
+        }
+    }
+}
+
+impl Transaction {
+    /// Queues a command, unless none will run anyway.
+    pub fn push(&mut self, entry: &'static Entry, args: Args<'_>) {
+        if self.is_broken {
+            return;
+        }
+        let request = args.to_owned();
+        self.queued_bytes += request.allocated_bytes() + size_of::<(&Entry, OwnedRequest)>();
+        self.flags |= entry.command.flags;
+        self.queue.push((entry, request));
+    }
+
+    /// A command could not be queued: none will run.
+    pub fn break_up(&mut self) {
+        *self = Self {
+            is_broken: true,
+            ..Self::default()
+        };
+    }
+
     /// The commands to run.
-    pub queue: Vec<(&'static Entry, OwnedRequest)>,
-    /// Whether one of them could not be queued, so that none will run.
-    pub broken: bool,
+    pub fn queue(&self) -> &[(&'static Entry, OwnedRequest)] {
+        &self.queue
+    }
+
+    /// Bytes that the queue takes.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// The flags of all queued commands together.
+    pub fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Whether a command could not be queued, so that none will run.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
 }
 
 /// A key that the client watches.
@@ -51,8 +104,6 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// Keys that the next transaction depends on.
     pub watched: Vec<WatchedKey>,
-    /// Set when one of them changes.
-    pub touched: Touched,
     /// Whether the connection closes once everything is sent.
     pub closing: bool,
     /// The command called last: most clients call it again.
@@ -68,7 +119,6 @@ impl Session {
             reply_mode: ReplyMode::On,
             transaction: None,
             watched: Vec::new(),
-            touched: Touched::default(),
             closing: false,
             last_command: None,
         }
@@ -76,18 +126,39 @@ impl Session {
 }
 
 impl Session {
+    /// Whether a watched key has changed, or expired by now.
+    pub fn is_touched(&self, now_ms: u64) -> bool {
+        let has_expired =
+            |watched: &WatchedKey| watched.deadline_ms.is_some_and(|deadline| deadline <= now_ms);
+        // Acquire: pairs with the Release of `Watched::touch`.
+        self.client.touched.load(Ordering::Acquire) || self.watched.iter().any(has_expired)
+    }
+
+    /// Closes the transaction, if one is open, and ends the watch.
+    pub fn end_transaction(&mut self, server: &Server) {
+        self.transaction = None;
+        self.client.set_flags(ClientFlags::MULTI, false);
+        self.client.queued.store(0, Ordering::Relaxed);
+        self.client.queued_bytes.store(0, Ordering::Relaxed);
+        self.forget_watched(server);
+    }
+
     /// Ends the watch over all keys.
-    pub fn forget_watched(&mut self, server: &crate::server::Server) {
+    pub fn forget_watched(&mut self, server: &Server) {
         let observers = &server.observers;
+        let touched = &self.client.touched;
         for watched in self.watched.drain(..) {
             observers
                 .watched
-                .unwatch(&watched.key, &self.touched, &observers.attention);
+                .unwatch(&watched.key, touched, &observers.attention);
         }
-        self.touched
-            .store(false, std::sync::atomic::Ordering::Relaxed);
-        self.client
-            .watched
-            .store(0, std::sync::atomic::Ordering::Relaxed);
+        touched.store(false, Ordering::Relaxed);
+        self.client.watched.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends all that the client has begun and others know of; its connection is closed.
+    pub fn leave(&mut self, server: &Server) {
+        self.end_transaction(server);
+        server.clients.remove(self.client.id);
     }
 }

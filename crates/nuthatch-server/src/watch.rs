@@ -36,6 +36,9 @@ impl Attention {
     pub fn set(&self, reasons: Reasons, on: bool) {
         if on {
             self.0.fetch_or(reasons.bits(), Ordering::SeqCst);
+            // SeqCst: pairs with the fence of `after_change`. What the caller reads from here on, it
+            // reads after the announcement.
+            fence(Ordering::SeqCst);
         } else {
             self.0.fetch_and(!reasons.bits(), Ordering::SeqCst);
         }
@@ -69,16 +72,18 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Begins to watch `key` for the holder of `touched`. The caller holds the key's stripe.
-    pub fn watch(&self, key: &[u8], touched: &Touched, attention: &Attention) {
+    /// Begins to watch `key` for the holder of `touched`; `false` if it is watched already. The caller
+    /// holds the key's stripe.
+    pub fn watch(&self, key: &[u8], touched: &Touched, attention: &Attention) -> bool {
         let mut keys = self.keys.lock();
         let watchers = keys.entry(key.into()).or_default();
         if watchers.iter().any(|other| Arc::ptr_eq(other, touched)) {
-            return;
+            return false;
         }
         watchers.push(Arc::clone(touched));
         self.count.fetch_add(1, Ordering::Relaxed);
         attention.set(Reasons::WATCHED, true);
+        true
     }
 
     /// Ends it.
@@ -138,9 +143,9 @@ mod tests {
     fn a_watched_key_marks_its_watchers_until_they_leave() {
         let (watched, attention) = (Watched::default(), Attention::default());
         let (first, second) = (Touched::default(), Touched::default());
-        watched.watch(b"k", &first, &attention);
-        watched.watch(b"k", &first, &attention);
-        watched.watch(b"k", &second, &attention);
+        assert!(watched.watch(b"k", &first, &attention));
+        assert!(!watched.watch(b"k", &first, &attention));
+        assert!(watched.watch(b"k", &second, &attention));
         assert_eq!(watched.len(), 2);
         assert!(attention.get().contains(Reasons::WATCHED));
         watched.touch(b"other");

@@ -371,8 +371,7 @@ impl Worker {
         self.tokens.remove(&id);
         self.handle.stats.clients.set(self.tokens.len() as u64);
         connection.stream.say_goodbye();
-        connection.session.forget_watched(&self.server);
-        self.server.clients.remove(id);
+        connection.session.leave(&self.server);
     }
 
     fn close_all(&mut self) {
