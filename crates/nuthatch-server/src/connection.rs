@@ -134,6 +134,8 @@ pub struct Connection {
     pub sent: usize,
     /// Whether the socket may have more to read.
     pub is_readable: bool,
+    /// Whether the client has sent all that it will send.
+    pub is_ending: bool,
     /// Whether requests wait until the socket has taken what was written.
     pub is_stalled: bool,
     /// Since when more waits to be sent than the soft limit allows.
@@ -152,6 +154,7 @@ impl Connection {
             output: Vec::new(),
             sent: 0,
             is_readable: true,
+            is_ending: false,
             is_stalled: false,
             above_soft_limit: None,
         }
@@ -184,7 +187,8 @@ impl Connection {
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
-        self.is_readable = self.stream.may_have_more(read, buffer.len());
+        // The end may have come with these bytes, and then brings no event of its own.
+        self.is_readable = self.is_ending || self.stream.may_have_more(read, buffer.len());
         Ok(read)
     }
 

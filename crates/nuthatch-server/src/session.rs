@@ -128,8 +128,11 @@ impl Session {
 impl Session {
     /// Whether a watched key has changed, or expired by now.
     pub fn is_touched(&self, now_ms: u64) -> bool {
-        let has_expired =
-            |watched: &WatchedKey| watched.deadline_ms.is_some_and(|deadline| deadline <= now_ms);
+        let has_expired = |watched: &WatchedKey| {
+            watched
+                .deadline_ms
+                .is_some_and(|deadline| deadline <= now_ms)
+        };
         // Acquire: pairs with the Release of `Watched::touch`.
         self.client.touched.load(Ordering::Acquire) || self.watched.iter().any(has_expired)
     }
@@ -156,9 +159,17 @@ impl Session {
         self.client.watched.store(0, Ordering::Relaxed);
     }
 
-    /// Ends all that the client has begun and others know of; its connection is closed.
-    pub fn leave(&mut self, server: &Server) {
+    /// Ends all that the client has begun, so that its connection is as good as new.
+    pub fn forget_all(&mut self, server: &Server) {
         self.end_transaction(server);
+        self.reply_mode = ReplyMode::On;
+        let chosen = ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH | ClientFlags::READONLY;
+        self.client.set_flags(chosen, false);
+    }
+
+    /// Ends all that others know of; the connection is closed.
+    pub fn leave(&mut self, server: &Server) {
+        self.forget_all(server);
         server.clients.remove(self.client.id);
     }
 }

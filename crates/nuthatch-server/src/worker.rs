@@ -228,6 +228,7 @@ impl Worker {
         };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             connection.is_readable = true;
+            connection.is_ending |= event.is_read_closed() || event.is_error();
         }
         if event.is_writable() && connection.has_unsent() && !self.flush(token.0) {
             return;

@@ -4,7 +4,6 @@ use super::{Categories, Command, Flags, Group, integer, is_word};
 use crate::client::{ClientFlags, is_name};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
-use crate::session::ReplyMode;
 use crate::version;
 use nuthatch_wire::resp::{Args, Protocol};
 use std::sync::atomic::Ordering;
@@ -259,16 +258,7 @@ fn select(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 }
 
 fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
-    ctx.session.transaction = None;
-    ctx.session.client.queued.store(0, Ordering::Relaxed);
-    ctx.session.forget_watched(ctx.server);
-    ctx.session.reply_mode = ReplyMode::On;
-    let personal = ClientFlags::MULTI
-        | ClientFlags::DIRTY
-        | ClientFlags::NO_EVICT
-        | ClientFlags::NO_TOUCH
-        | ClientFlags::READONLY;
-    ctx.session.client.set_flags(personal, false);
+    ctx.session.forget_all(ctx.server);
     ctx.session.client.rename(|names| {
         names.name.clear();
         names.user = "default".to_owned();

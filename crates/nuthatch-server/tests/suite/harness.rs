@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,6 +82,19 @@ impl Running {
     /// What its threads share.
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Waits until so many clients are connected.
+    pub(crate) fn await_clients(&self, clients: usize) {
+        let patience = Instant::now() + PATIENCE;
+        while self.server.clients.len() != clients {
+            assert!(
+                Instant::now() < patience,
+                "{} clients are connected, not {clients}",
+                self.server.clients.len()
+            );
+            thread::yield_now();
+        }
     }
 
     /// A new client that speaks version 2 of the protocol.

@@ -6,3 +6,4 @@ mod connections;
 mod harness;
 mod harness_tests;
 mod tls;
+mod transactions;
