@@ -3,8 +3,10 @@
 //!
 //! - [`resp`]: the Redis serialization protocol, versions 2 and 3, and inline commands
 //!   (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
+//! - [`memcached`]: the text protocol of memcached, classic and meta.
 //! - [`number`]: numbers as both protocols write them.
 #![forbid(unsafe_code)]
 
+pub mod memcached;
 pub mod number;
 pub mod resp;
