@@ -153,6 +153,15 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let config = layers.config();
     start_log(config);
     let launched = launch::launch(config.clone()).map_err(|error| error.to_string())?;
+    if let Some(path) = layers.file() {
+        // CONFIG REWRITE finds it also if the working directory has changed by then.
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        launched
+            .server()
+            .config_file
+            .set(path)
+            .expect("the file is set once");
+    }
     greet(&launched);
     launched.run().map_err(|error| error.to_string())
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod connection;
 mod keys;
 mod server;
+mod settings;
 mod strings;
 mod syntax;
 mod transactions;
@@ -35,6 +36,7 @@ const FAMILIES: &[&[Command]] = &[
     cluster::COMMANDS,
     catalog::COMMANDS,
     server::COMMANDS,
+    settings::COMMANDS,
     transactions::COMMANDS,
 ];
 

@@ -5,10 +5,14 @@
 //! Names are Redis' where Redis has the setting. Layers, the upper wins: flags, environment
 //! (`NUTHATCH_MAXMEMORY`), file, defaults.
 
+mod foreign;
 mod layers;
+mod rewrite;
 mod value;
 
+pub use foreign::{ALIASES, FOREIGN, Foreign, Rule, find as foreign};
 pub use layers::{Layers, Origin};
+pub use rewrite::rewrite;
 pub use value::{
     Addresses, Bytes, ClientCertificates, EvictionScope, LogFormat, LogLevel, MemoryPolicy,
     OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,

@@ -1,12 +1,13 @@
 //! The control thread: signals, upkeep, memory's bound. It never runs behind clients' traffic.
 
 pub mod memory;
+pub mod rates;
 
 use crate::server::Server;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How often upkeep is done.
@@ -25,6 +26,7 @@ async fn serve(server: &Arc<Server>) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut upkeep = tokio::time::interval(UPKEEP_PERIOD);
     let mut governor = memory::Governor::default();
+    let mut sampler = rates::RateSampler::default();
     while !server.is_ending.load(Ordering::Relaxed) {
         tokio::select! {
             _ = terminate.recv() => end(server, "SIGTERM"),
@@ -32,6 +34,7 @@ async fn serve(server: &Arc<Server>) -> io::Result<()> {
             _ = upkeep.tick() => {
                 server.keyspace.cache().maintain();
                 governor.govern(server);
+                sampler.sample(server, Instant::now());
             }
         }
     }

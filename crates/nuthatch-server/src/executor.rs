@@ -54,8 +54,10 @@ pub fn execute(ctx: &mut Context<'_>, args: Args<'_>) {
 #[cold]
 fn fail(ctx: &mut Context<'_>, start: usize, error: &CommandError) {
     ctx.reply.truncate(start);
-    ctx.reply.error(&error.to_string());
+    let text = error.to_string();
+    ctx.reply.error(&text);
     ctx.worker.stats.errors.add(1);
+    ctx.worker.stats.errors_by_code.add(&text);
 }
 
 #[cold]
@@ -87,6 +89,7 @@ fn find(ctx: &mut Context<'_>, args: Args<'_>) -> Result<&'static Entry, Command
     if entry.command.takes(args.len()) {
         Ok(entry)
     } else {
+        ctx.worker.stats.commands[entry.id as usize].rejected.add(1);
         Err(CommandError::Arity(entry.full_name.as_str().into()))
     }
 }
@@ -277,7 +280,9 @@ fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandR
         .intersects(Flags::FAST.union(Flags::TIMED_SOMETIMES))
         && !(0..ALL_TIMED_BELOW_US).contains(&ctx.config.slowlog_log_slower_than);
     let weight = if is_quick { TIMED_ONE_IN } else { 1 };
-    let result = if calls.is_multiple_of(weight) {
+    // The first call is timed whatever it is, so that a command that was called has a time.
+    let result = if calls.is_multiple_of(weight) || calls == 1 {
+        let weight = if calls == 1 { 1 } else { weight };
         let start = Instant::now();
         let result = (entry.command.handler)(ctx, args);
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -16,6 +16,7 @@ pub mod error;
 pub mod executor;
 pub mod glob;
 pub mod hash;
+pub mod info;
 pub mod keyspace;
 pub mod launch;
 pub mod locks;

@@ -3,12 +3,15 @@
 use crate::client::Clients;
 use crate::command;
 use crate::config::{Config, SettingError};
+use crate::control::rates::Rates;
 use crate::keyspace::Keyspace;
 use crate::mailbox::Mailbox;
 use crate::stats::WorkerStats;
 use crate::watch::{Attention, Reasons, Watched};
-use nuthatch::{BuildError, RemovalCause};
-use parking_lot::RwLock;
+use nuthatch::{BuildError, RemovalCause, StatsSnapshot};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -85,6 +88,14 @@ pub struct Server {
     pub rejected_connections: AtomicU64,
     /// What the process may hold resident, in bytes.
     pub max_memory_bytes: AtomicU64,
+    /// What is done per second.
+    pub rates: Rates,
+    /// The file that settings were read from, if there was one.
+    pub config_file: OnceLock<PathBuf>,
+    /// Settings without effect that clients have set.
+    pub foreign_settings: Mutex<BTreeMap<&'static str, String>>,
+    /// What the keyspace had counted when statistics were reset last.
+    cache_stats_base: Mutex<StatsSnapshot>,
 }
 
 impl Server {
@@ -121,6 +132,10 @@ impl Server {
             is_ending: AtomicBool::new(false),
             rejected_connections: AtomicU64::new(0),
             max_memory_bytes: AtomicU64::new(max_memory_bytes),
+            rates: Rates::default(),
+            config_file: OnceLock::new(),
+            foreign_settings: Mutex::default(),
+            cache_stats_base: Mutex::default(),
         }))
     }
 
@@ -169,6 +184,36 @@ impl Server {
             .cache()
             .resize(bytes)
             .expect("a bound that is not 0");
+    }
+
+    /// What the keyspace has counted since statistics were reset.
+    pub fn cache_stats(&self) -> StatsSnapshot {
+        let base = self.cache_stats_base.lock();
+        self.keyspace.cache().stats().since(&base)
+    }
+
+    /// Errors answered, by code.
+    pub fn errors_by_code(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for worker in self.workers() {
+            worker.stats.errors_by_code.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Sets counts back to 0.
+    pub fn reset_stats(&self) {
+        for worker in self.workers() {
+            worker.stats.reset();
+        }
+        for count in [
+            &self.observers.evicted,
+            &self.observers.expired,
+            &self.rejected_connections,
+        ] {
+            count.store(0, Ordering::Relaxed);
+        }
+        *self.cache_stats_base.lock() = self.keyspace.cache().stats();
     }
 
     /// The data threads; none before they have begun.

@@ -1,6 +1,8 @@
 //! What a data thread counts. Each thread has counters of its own, which it alone writes; whoever asks
 //! adds them up.
 
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writer and any readers.
@@ -138,6 +140,40 @@ pub struct CommandTally {
     pub times: Times,
 }
 
+/// Errors by their code, the first word of their text.
+#[derive(Debug, Default)]
+pub struct ErrorCodes(Mutex<BTreeMap<String, u64>>);
+
+impl ErrorCodes {
+    /// Codes that are counted apart: texts may come from scripts, which could make up any number.
+    const MAX: usize = 128;
+    /// What codes beyond that are counted as.
+    const OVERFLOW: &'static str = "ERRORSTATS_OVERFLOW";
+
+    /// Counts an error.
+    pub fn add(&self, text: &str) {
+        let code = text.split(' ').next().unwrap_or_default();
+        let mut counts = self.0.lock();
+        if let Some(count) = counts.get_mut(code) {
+            *count += 1;
+            return;
+        }
+        let code = if counts.len() < Self::MAX {
+            code
+        } else {
+            Self::OVERFLOW
+        };
+        *counts.entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// Adds the counts to `sum`.
+    pub fn add_to(&self, sum: &mut BTreeMap<String, u64>) {
+        for (code, count) in self.0.lock().iter() {
+            *sum.entry(code.clone()).or_default() += count;
+        }
+    }
+}
+
 /// What one data thread counts.
 #[derive(Debug)]
 pub struct WorkerStats {
@@ -161,6 +197,8 @@ pub struct WorkerStats {
     pub changes: Tally,
     /// Errors answered.
     pub errors: Tally,
+    /// The same, by code.
+    pub errors_by_code: ErrorCodes,
     /// Clients disconnected because too much waited for them.
     pub output_limit_disconnections: Tally,
     /// Clients disconnected because their request was too long.
@@ -183,6 +221,7 @@ impl WorkerStats {
             buffered_bytes: Tally::default(),
             changes: Tally::default(),
             errors: Tally::default(),
+            errors_by_code: ErrorCodes::default(),
             output_limit_disconnections: Tally::default(),
             query_limit_disconnections: Tally::default(),
             wakes: Tally::default(),
@@ -203,6 +242,7 @@ impl WorkerStats {
             }
             command.times.reset();
         }
+        self.errors_by_code.0.lock().clear();
         for tally in [
             &self.connections,
             &self.read_bytes,
@@ -220,7 +260,8 @@ impl WorkerStats {
 
 #[cfg(test)]
 mod tests {
-    use super::{Times, TimesSum, bucket, upper_ns};
+    use super::{ErrorCodes, Times, TimesSum, bucket, upper_ns};
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_time_falls_into_a_bucket_at_most_a_quarter_above_it() {
@@ -228,6 +269,19 @@ mod tests {
             let upper = upper_ns(bucket(ns));
             assert!(upper >= ns && upper <= ns + ns / 4, "{ns} in {upper}");
         }
+    }
+
+    #[test]
+    fn errors_are_counted_by_code_up_to_a_bound() {
+        let codes = ErrorCodes::default();
+        for number in 0..200 {
+            codes.add(&format!("CODE{number} text"));
+        }
+        codes.add("CODE0 again");
+        let mut sum = BTreeMap::new();
+        codes.add_to(&mut sum);
+        assert_eq!(sum["CODE0"], 2);
+        assert_eq!(sum["ERRORSTATS_OVERFLOW"], 72);
     }
 
     #[test]

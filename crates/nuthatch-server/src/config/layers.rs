@@ -2,7 +2,7 @@
 
 use super::{Config, SETTINGS, SettingError, info};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where a setting's value comes from. Later ones win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,7 @@ pub enum LayerError {
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     config: Config,
+    file: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -64,6 +65,11 @@ impl Layers {
     /// The values, each from the highest layer that has it.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The file that was read, if one was.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Where the value of `name` comes from.
@@ -89,6 +95,7 @@ impl Layers {
             path: path.display().to_string(),
             reason: error.to_string(),
         })?;
+        self.file = Some(path.to_owned());
         self.read_toml(&path.display().to_string(), &text)
     }
 
@@ -152,6 +159,13 @@ impl Layers {
             })
             .collect()
     }
+}
+
+/// As [`text_of`], of a file's item that keeps its form.
+pub(super) fn text_of_item(item: &toml_edit::Item) -> Option<String> {
+    let text = format!("it = {}", item.as_value()?.clone().decorated("", ""));
+    let table: toml::Table = text.parse().ok()?;
+    text_of(&table["it"])
 }
 
 fn text_of(value: &toml::Value) -> Option<String> {

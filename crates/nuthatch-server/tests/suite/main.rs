@@ -5,5 +5,7 @@ mod catalog;
 mod connections;
 mod harness;
 mod harness_tests;
+mod info;
+mod settings;
 mod tls;
 mod transactions;
