@@ -9,6 +9,7 @@ mod arguments;
 mod catalog;
 mod cluster;
 mod connection;
+mod hashes;
 mod keys;
 mod server;
 mod settings;
@@ -32,6 +33,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
     keys::COMMANDS,
+    hashes::COMMANDS,
     connection::COMMANDS,
     cluster::COMMANDS,
     catalog::COMMANDS,

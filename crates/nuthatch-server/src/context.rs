@@ -9,6 +9,7 @@ use crate::server::{Server, WorkerHandle};
 use crate::session::Session;
 use crate::watch::Reasons;
 use nuthatch_wire::resp::Reply;
+use std::sync::atomic::Ordering;
 
 /// The class of an event of a key, and its letter in `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,12 @@ impl<'a> Context<'a> {
     /// Removes `key`. Returns whether it was there.
     pub fn delete(&mut self, key: &[u8], event: Event) -> Result<bool, CommandError> {
         self.apply(Effect::Delete { key }, event)
+    }
+
+    /// Counts fields of hashes that have expired.
+    pub fn fields_expired(&self, fields: usize) {
+        let expired = &self.server.observers.expired_fields;
+        expired.fetch_add(fields as u64, Ordering::Relaxed);
     }
 
     /// Tells those who want to hear that `key` has changed, or all keys.

@@ -4,6 +4,7 @@ pub mod memory;
 pub mod rates;
 
 use crate::server::Server;
+use crate::{clock, field_expiry};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +33,10 @@ async fn serve(server: &Arc<Server>) -> io::Result<()> {
             _ = terminate.recv() => end(server, "SIGTERM"),
             _ = interrupt.recv() => end(server, "SIGINT"),
             _ = upkeep.tick() => {
-                server.keyspace.cache().maintain();
+                if server.is_expiring.load(Ordering::Relaxed) {
+                    server.keyspace.cache().maintain();
+                    field_expiry::request(server, clock::now_ms());
+                }
                 governor.govern(server);
                 sampler.sample(server, Instant::now());
             }

@@ -225,6 +225,16 @@ impl OpenHash<'_> {
         found.filter(|field| field.is_live(now_ms))
     }
 
+    /// The number of fields that exist at this time.
+    pub fn live_len(&self, now_ms: u64) -> usize {
+        if !self.may_have_due(now_ms) {
+            return self.len();
+        }
+        let mut live = 0;
+        self.each_live(now_ms, |_| live += 1);
+        live
+    }
+
     /// Looks at all fields that exist at this time, each once.
     pub fn each_live(&self, now_ms: u64, mut look: impl FnMut(FieldView<'_>)) {
         let mut look_if_live = |field: FieldView<'_>| {

@@ -166,6 +166,8 @@ pub struct Change {
     pub fields_added: usize,
     /// Fields of a hash that were set and had been due.
     pub fields_due: usize,
+    /// Fields of a hash that were removed and had not been due.
+    pub fields_removed: usize,
     /// Whether a hash has lost its last field, and so the key is gone.
     pub is_emptied: bool,
 }
@@ -444,34 +446,36 @@ impl Keyspace {
         let Some((hash, deadline_ms)) = self.hash_to_change(key, 0) else {
             return Ok(Change::default());
         };
-        let (removed, left) = match hash {
-            HashToChange::Flat(mut flat) => {
-                let removed = fields.iter().filter(|name| flat.remove(name)).count();
-                let left = flat.as_hash().len();
-                if removed > 0 && left > 0 {
-                    self.replace_flat(key, &flat, deadline_ms)?;
-                }
-                (removed, left)
-            }
-            HashToChange::Indexed(hash) => {
-                let (removed, left) = hash.write(|indexed| {
-                    let removed = fields.iter().filter(|name| indexed.remove(name)).count();
-                    (removed, indexed.len())
-                });
-                if left > 0 {
-                    self.weigh_anew(key, hash, deadline_ms)?;
-                }
-                (removed, left)
+        let now_ms = clock::now_ms();
+        let mut change = Change::default();
+        let mut count = |old_deadline_ms: Option<Option<u64>>| {
+            if let Some(deadline_ms) = old_deadline_ms {
+                change.is_any = true;
+                change.fields_removed += usize::from(hash::is_live(deadline_ms, now_ms));
             }
         };
-        if left == 0 {
+        match hash {
+            HashToChange::Flat(mut flat) => {
+                fields.iter().for_each(|name| count(flat.remove(name)));
+                change.is_emptied = flat.as_hash().is_empty();
+                if change.is_any && !change.is_emptied {
+                    self.replace_flat(key, &flat, deadline_ms)?;
+                }
+            }
+            HashToChange::Indexed(hash) => {
+                change.is_emptied = hash.write(|indexed| {
+                    fields.iter().for_each(|name| count(indexed.remove(name)));
+                    indexed.is_empty()
+                });
+                if !change.is_emptied {
+                    self.weigh_anew(key, hash, deadline_ms)?;
+                }
+            }
+        }
+        if change.is_emptied {
             self.cache.invalidate(key);
         }
-        Ok(Change {
-            is_any: removed > 0,
-            is_emptied: left == 0,
-            ..Change::default()
-        })
+        Ok(change)
     }
 
     fn expire_fields(

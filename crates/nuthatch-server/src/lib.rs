@@ -14,6 +14,7 @@ pub mod context;
 pub mod control;
 pub mod error;
 pub mod executor;
+pub mod field_expiry;
 pub mod glob;
 pub mod hash;
 pub mod info;

@@ -27,6 +27,8 @@ pub enum Message {
     },
     /// What kept clients waiting may be over: ask again.
     Resume,
+    /// Fields of hashes are due.
+    ExpireFields,
 }
 
 /// A data thread's queue.

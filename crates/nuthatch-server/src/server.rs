@@ -40,6 +40,8 @@ pub struct Observers {
     pub evicted: AtomicU64,
     /// Keys expired since the start.
     pub expired: AtomicU64,
+    /// Fields of hashes expired since the start.
+    pub expired_fields: AtomicU64,
 }
 
 impl Observers {
@@ -59,6 +61,15 @@ impl Observers {
         // Watched keys that expire are told by their deadlines. The removal comes later, and may be of
         // a key that had expired before it was watched.
         if is_eviction && self.attention.after_change().contains(Reasons::WATCHED) {
+            self.watched.touch(key);
+        }
+    }
+
+    /// Fields of the hash of `key` have expired and are removed.
+    pub fn fields_expired(&self, key: &[u8], fields: usize) {
+        self.expired_fields
+            .fetch_add(fields as u64, Ordering::Relaxed);
+        if self.attention.after_change().contains(Reasons::WATCHED) {
             self.watched.touch(key);
         }
     }
@@ -84,6 +95,8 @@ pub struct Server {
     pub run_id: String,
     /// Whether the server is to end.
     pub is_ending: AtomicBool,
+    /// Whether what has expired is removed before anybody asks for it.
+    pub is_expiring: AtomicBool,
     /// Clients turned away because there were too many.
     pub rejected_connections: AtomicU64,
     /// What the process may hold resident, in bytes.
@@ -130,6 +143,7 @@ impl Server {
                 .map(|_| char::from_digit(random.u32(0..16), 16).expect("below 16"))
                 .collect(),
             is_ending: AtomicBool::new(false),
+            is_expiring: AtomicBool::new(true),
             rejected_connections: AtomicU64::new(0),
             max_memory_bytes: AtomicU64::new(max_memory_bytes),
             rates: Rates::default(),

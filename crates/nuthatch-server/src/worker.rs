@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Stream};
 use crate::context::Context;
 use crate::executor;
+use crate::field_expiry;
 use crate::mailbox::{Mailbox, Message};
 use crate::server::{Server, WorkerHandle, WorkerId};
 use crate::session::Session;
@@ -669,6 +670,12 @@ impl Worker {
                     after_flush,
                 } => self.kill(client, after_flush),
                 Message::Resume => self.resume(),
+                Message::ExpireFields => {
+                    if field_expiry::remove_due(&self.server, clock::now_ms()) {
+                        // Clients get their turn before the rest.
+                        self.handle.mailbox.send(Message::ExpireFields);
+                    }
+                }
             }
         }
         self.messages = messages;

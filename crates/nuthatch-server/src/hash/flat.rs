@@ -232,14 +232,13 @@ impl FlatBuffer {
         Some(old_deadline_ms)
     }
 
-    /// Removes a field. Returns whether it was there.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        let Some((range, _)) = self.find(name) else {
-            return false;
-        };
+    /// Removes a field. Returns the deadline that it had, if it was there.
+    pub fn remove(&mut self, name: &[u8]) -> Option<Option<u64>> {
+        let (range, old) = self.find(name)?;
+        let old_deadline_ms = old.deadline_ms;
         self.bytes.drain(range);
         self.add_to_count(-1);
-        true
+        Some(old_deadline_ms)
     }
 
     /// Gives a field another deadline. Returns whether it is there and had not this one.

@@ -187,14 +187,12 @@ impl IndexedHash {
         self.deadlines = true_ones.collect();
     }
 
-    /// Removes a field. Returns whether it was there.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
+    /// Removes a field. Returns the deadline that it had, if it was there.
+    pub fn remove(&mut self, name: &[u8]) -> Option<Option<u64>> {
         let hash = self.hasher.hash_one(name);
         let fields = &self.fields;
         let is_it = |&place: &u32| fields[place as usize].key() == name;
-        let Ok(entry) = self.index.find_entry(hash, is_it) else {
-            return false;
-        };
+        let entry = self.index.find_entry(hash, is_it).ok()?;
         let (place, _) = entry.remove();
         let last = self.fields.len() - 1;
         if place as usize != last {
@@ -204,10 +202,11 @@ impl IndexedHash {
         }
         let removed = self.fields.swap_remove(place as usize);
         self.field_bytes -= removed.allocated_bytes();
-        self.with_deadline -= usize::from(view(&removed).deadline_ms.is_some());
+        let old_deadline_ms = view(&removed).deadline_ms;
+        self.with_deadline -= usize::from(old_deadline_ms.is_some());
         self.shrink();
         self.drop_untrue();
-        true
+        Some(old_deadline_ms)
     }
 
     /// Gives memory back that three quarters of the fields have left.
