@@ -4,9 +4,10 @@
 //! - [`resp`]: the Redis serialization protocol, versions 2 and 3, and inline commands
 //!   (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
 //! - [`memcached`]: the text protocol of memcached, classic and meta.
-//! - [`number`]: numbers as both protocols write them.
+//! - [`number`]: numbers as both protocols write them; [`decimal`]: fractions that are added exactly.
 #![forbid(unsafe_code)]
 
+pub mod decimal;
 pub mod memcached;
 pub mod number;
 pub mod resp;
