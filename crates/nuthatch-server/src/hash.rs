@@ -360,3 +360,232 @@ pub fn check_names<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Result<(), 
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        FieldView, FlatBuffer, HashRef, IndexedHash, OpenHash, Sample, SharedHash, is_live,
+    };
+    use std::collections::{BTreeMap, BTreeSet};
+
+    type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
+    fn model_of<'a>(fields: impl Iterator<Item = FieldView<'a>>) -> Model {
+        fields
+            .map(|field| {
+                (
+                    field.name.to_vec(),
+                    (field.value.to_vec(), field.deadline_ms),
+                )
+            })
+            .collect()
+    }
+
+    /// Lengths around those at which a varint grows.
+    fn bytes(random: &mut fastrand::Rng) -> Vec<u8> {
+        let len = random
+            .choice([0, 1, 5, 63, 64, 127, 128, 300])
+            .expect("some");
+        vec![random.u8(..); len]
+    }
+
+    #[test]
+    fn both_forms_agree_with_a_plain_map_whatever_is_done() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20 {
+            let (mut flat, mut indexed) = (FlatBuffer::default(), IndexedHash::default());
+            let mut model = Model::new();
+            let mut now_ms = 1_000;
+            for _ in 0..600 {
+                let name = random.u32(0..80).to_string().into_bytes();
+                let deadline_ms = random.bool().then(|| now_ms + random.u64(0..100));
+                match random.u32(0..10) {
+                    0..5 => {
+                        let value = bytes(&mut random);
+                        let field = FieldView {
+                            name: &name,
+                            value: &value,
+                            deadline_ms,
+                        };
+                        let old = model.insert(name.clone(), (value.clone(), deadline_ms));
+                        let old = old.map(|(_, deadline_ms)| deadline_ms);
+                        assert_eq!(flat.set(field), old);
+                        assert_eq!(indexed.set(field), Ok(old));
+                    }
+                    5..7 => {
+                        let old = model.remove(&name).map(|(_, deadline_ms)| deadline_ms);
+                        assert_eq!(flat.remove(&name), old);
+                        assert_eq!(indexed.remove(&name), old);
+                    }
+                    7..9 => {
+                        let changes = model.get_mut(&name).is_some_and(|(_, old_ms)| {
+                            std::mem::replace(old_ms, deadline_ms) != deadline_ms
+                        });
+                        assert_eq!(flat.set_deadline(&name, deadline_ms), changes);
+                        assert_eq!(indexed.set_deadline(&name, deadline_ms), changes);
+                    }
+                    _ => {
+                        now_ms += random.u64(0..30);
+                        let mut due = Vec::new();
+                        while indexed.next_deadline_ms().is_some_and(|ms| ms <= now_ms) {
+                            let before = due.len();
+                            indexed.take_due(now_ms, 3, &mut due);
+                            for name in &due[before..] {
+                                assert!(indexed.remove(name).is_some(), "a name is due once");
+                                flat.remove(name);
+                            }
+                        }
+                        let due: BTreeSet<Vec<u8>> = due.iter().map(|n| n.to_vec()).collect();
+                        let before = model.len();
+                        model.retain(|name, (_, deadline_ms)| {
+                            let live = is_live(*deadline_ms, now_ms);
+                            assert_eq!(due.contains(name), !live);
+                            live
+                        });
+                        assert_eq!(due.len(), before - model.len());
+                    }
+                }
+                flat.validate();
+                indexed.validate();
+                assert_eq!(flat.as_hash().len(), model.len());
+                assert_eq!(indexed.len(), model.len());
+                let deadlines = model.values().filter_map(|(_, deadline_ms)| *deadline_ms);
+                let next_ms = deadlines.min();
+                assert_eq!(flat.as_hash().next_deadline_ms(), next_ms);
+                assert_eq!(indexed.next_deadline_ms().is_some(), next_ms.is_some());
+                assert!(
+                    indexed.next_deadline_ms() <= next_ms,
+                    "a visit comes in time"
+                );
+                let get = |name: &[u8]| {
+                    let found = flat.as_hash().get(name);
+                    assert_eq!(found, indexed.get(name));
+                    found.map(|field| (field.value.to_vec(), field.deadline_ms))
+                };
+                assert_eq!(get(&name), model.get(&name).cloned());
+            }
+            assert_eq!(model_of(flat.as_hash().fields()), model);
+            assert_eq!(model_of(indexed.fields()), model);
+            let converted = IndexedHash::from_flat(flat.as_hash(), 0).expect("short names");
+            converted.validate();
+            assert_eq!(model_of(converted.fields()), model);
+            let shared = SharedHash::new(indexed);
+            let back = HashRef::Indexed(&shared).to_flat();
+            back.validate();
+            assert_eq!(model_of(back.as_hash().fields()), model);
+        }
+    }
+
+    fn indexed(names: impl IntoIterator<Item = u32>) -> IndexedHash {
+        let mut hash = IndexedHash::default();
+        for name in names {
+            let name = name.to_string();
+            let set = hash.set(FieldView {
+                name: name.as_bytes(),
+                value: b"v",
+                deadline_ms: None,
+            });
+            set.expect("a short name");
+        }
+        hash
+    }
+
+    #[test]
+    fn a_scan_sees_every_field_that_stays() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..50 {
+            // Fields below 1000 stay, others come and go between the calls.
+            let mut hash = indexed((0..1000).chain(5000..5500));
+            let mut seen = BTreeSet::new();
+            let mut cursor = 0;
+            loop {
+                cursor = hash.scan(cursor, 10, |field| {
+                    seen.insert(field.name.to_vec());
+                });
+                if cursor == 0 {
+                    break;
+                }
+                for _ in 0..random.usize(..20) {
+                    let name = random.u32(5000..9000).to_string();
+                    if hash.remove(name.as_bytes()).is_none() {
+                        let set = hash.set(FieldView {
+                            name: name.as_bytes(),
+                            value: b"v",
+                            deadline_ms: None,
+                        });
+                        set.expect("a short name");
+                    }
+                }
+            }
+            for name in 0..1000_u32 {
+                assert!(seen.contains(name.to_string().as_bytes()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_ends_whatever_cursor_it_is_given() {
+        let hash = indexed(0..100);
+        for cursor in [1, 99, 100, 101, u64::MAX] {
+            let (mut cursor, mut calls) = (cursor, 0);
+            while cursor != 0 {
+                cursor = hash.scan(cursor, 10, |_| ());
+                calls += 1;
+                assert!(calls <= 10);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_is_of_different_fields_and_may_be_any() {
+        let shared = SharedHash::new(indexed(0..20));
+        let open = HashRef::Indexed(&shared).open();
+        let sample = open.sample(0);
+        assert!(matches!(sample, Sample::Places(_)));
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut times = [0; 20];
+        for _ in 0..4000 {
+            let chosen = sample.choose(5, &mut random);
+            assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), 5);
+            chosen.iter().for_each(|&number| times[number] += 1);
+        }
+        // 1000 each on average, with a deviation of 27.
+        assert!(
+            times.iter().all(|times| (800..1200).contains(times)),
+            "{times:?}"
+        );
+        assert_eq!(sample.choose(20, &mut random).len(), 20);
+        assert_eq!(sample.choose(usize::MAX, &mut random).len(), 20);
+    }
+
+    #[test]
+    fn what_is_due_is_nowhere_to_be_seen() {
+        let mut flat = FlatBuffer::default();
+        for (name, deadline_ms) in [("a", Some(10)), ("b", Some(20)), ("c", None)] {
+            flat.push(FieldView {
+                name: name.as_bytes(),
+                value: b"v",
+                deadline_ms,
+            });
+        }
+        let shared = SharedHash::new(IndexedHash::from_flat(flat.as_hash(), 0).expect("short"));
+        for hash in [HashRef::Flat(flat.as_hash()), HashRef::Indexed(&shared)] {
+            let open = hash.open();
+            for (now_ms, expected) in [(9, "abc"), (10, "bc"), (20, "c")] {
+                let mut seen = String::new();
+                open.each_live(now_ms, |field| {
+                    seen += str::from_utf8(field.name).expect("text")
+                });
+                assert_eq!(seen, expected);
+                assert_eq!(open.live_len(now_ms), expected.len());
+                assert_eq!(open.len(), 3);
+                assert_eq!(open.sample(now_ms).len(), expected.len());
+                assert_eq!(open.get(b"a", now_ms).is_some(), expected.contains('a'));
+                let mut scanned = BTreeSet::new();
+                assert_eq!(open.scan(0, 10, now_ms, |f| scanned.extend([f.name[0]])), 0);
+                assert_eq!(scanned, expected.bytes().collect());
+            }
+            assert!(matches!(open, OpenHash::Flat(_)) == matches!(hash, HashRef::Flat(_)));
+        }
+    }
+}

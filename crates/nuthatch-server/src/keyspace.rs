@@ -6,21 +6,19 @@
 //! place that makes it: an effect is final (relative times are absolute, results are computed), so a
 //! log or a replica can repeat it.
 
+mod hashes;
+
 use crate::clock;
 use crate::config::{EvictionScope, MemoryPolicy};
 use crate::error::CommandError;
-use crate::hash::{
-    self, FieldDeadlines, FieldView, FlatBuffer, FlatHash, FlatLimits, HashRef, IndexedHash,
-    OpenHash, SharedHash,
-};
+use crate::hash::{FieldDeadlines, FieldView, FlatHash, FlatLimits, HashRef};
 use crate::locks::KeyLocks;
-use crate::object::{self, Entry, Object, Value};
+use crate::object::{self, Entry, Value};
 use nuthatch::{
     BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
     RemovalCause,
 };
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 /// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
 pub type KeyHasher = foldhash::quality::RandomState;
@@ -299,243 +297,6 @@ impl Keyspace {
         }
     }
 
-    fn apply_to_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
-        match effect {
-            Effect::PutHash {
-                key,
-                fields,
-                deadline_ms,
-            } => {
-                self.put_flat(key, fields, deadline_ms)?;
-                if let Some(next_ms) = fields.next_deadline_ms() {
-                    self.field_deadlines.note(key, next_ms);
-                }
-                Ok(Change::any(true))
-            }
-            Effect::HashSet { key, fields } => {
-                let change = self.set_fields(key, fields)?;
-                let deadlines = fields.iter().filter_map(|field| field.deadline_ms);
-                if let Some(next_ms) = deadlines.min() {
-                    self.field_deadlines.note(key, next_ms);
-                }
-                Ok(change)
-            }
-            Effect::HashDelete { key, fields } => self.delete_fields(key, fields),
-            Effect::HashExpire {
-                key,
-                fields,
-                deadline_ms,
-            } => {
-                let change = self.expire_fields(key, fields, deadline_ms)?;
-                if let (true, Some(deadline_ms)) = (change.is_any, deadline_ms) {
-                    self.field_deadlines.note(key, deadline_ms);
-                }
-                Ok(change)
-            }
-            Effect::Put { .. } | Effect::Delete { .. } | Effect::Expire { .. } | Effect::Clear => {
-                unreachable!("an effect on hashes")
-            }
-        }
-    }
-
-    // ---- hashes ---------------------------------------------------------------------------
-
-    /// A copy of a flat hash with room for `more_bytes`, or an indexed hash to be changed where it is;
-    /// and when the key expires. `None` if the key holds no hash.
-    fn hash_to_change(&self, key: &[u8], more_bytes: usize) -> Option<(HashToChange, Option<u64>)> {
-        self.cache
-            .peek_with(key, |entry| {
-                let deadline_ms = View::of(entry).deadline_ms();
-                let hash = match entry.key().value() {
-                    ItemValue::Object(Object::Hash(hash)) => {
-                        HashToChange::Indexed(Arc::clone(hash))
-                    }
-                    ItemValue::Bytes(bytes) if entry.key().tag() == object::HASH => {
-                        let flat = FlatHash::from_bytes(bytes);
-                        HashToChange::Flat(FlatBuffer::copy_of(flat, more_bytes))
-                    }
-                    ItemValue::Bytes(_) => return None,
-                };
-                Some((hash, deadline_ms))
-            })
-            .flatten()
-    }
-
-    fn set_fields(&self, key: &[u8], fields: &[FieldView<'_>]) -> Result<Change, EffectError> {
-        hash::check_names(fields.iter().map(|field| field.name))?;
-        let now_ms = clock::now_ms();
-        let mut change = Change::any(true);
-        let mut count = |old_deadline_ms: Option<Option<u64>>| match old_deadline_ms {
-            None => change.fields_added += 1,
-            Some(deadline_ms) if !hash::is_live(deadline_ms, now_ms) => {
-                change.fields_added += 1;
-                change.fields_due += 1;
-            }
-            Some(_) => {}
-        };
-        let bytes = fields.iter().map(FieldView::flat_bytes).sum();
-        let found = self.hash_to_change(key, bytes);
-        let (hash, deadline_ms) =
-            found.unwrap_or_else(|| (HashToChange::Flat(FlatBuffer::with_capacity(bytes)), None));
-        match hash {
-            HashToChange::Indexed(hash) => {
-                self.check_room(bytes as u64)?;
-                hash.write(|indexed| {
-                    for &field in fields {
-                        count(indexed.set(field)?);
-                    }
-                    Ok::<_, EffectError>(())
-                })?;
-                self.weigh_anew(key, hash, deadline_ms)?;
-            }
-            HashToChange::Flat(mut flat) if self.may_stay_flat(flat.as_hash(), fields) => {
-                for &field in fields {
-                    count(flat.set(field));
-                }
-                self.put_flat(key, flat.as_hash(), deadline_ms)?;
-            }
-            HashToChange::Flat(flat) => {
-                let mut indexed = IndexedHash::from_flat(flat.as_hash(), fields.len())?;
-                for &field in fields {
-                    count(indexed.set(field)?);
-                }
-                self.put_indexed(key, indexed, deadline_ms)?;
-            }
-        }
-        Ok(change)
-    }
-
-    /// Whether a flat hash is so still when it gets these fields. If more are given than it may have,
-    /// it is not, even if some have the same name.
-    fn may_stay_flat(&self, flat: FlatHash<'_>, fields: &[FieldView<'_>]) -> bool {
-        let limits = &self.flat_limits;
-        let all = flat.len() + fields.len();
-        let is_new = |field: &&FieldView<'_>| flat.get(field.name).is_none();
-        (limits.allow_fields(all)
-            || fields.len() <= 16
-                && limits.allow_fields(flat.len() + fields.iter().filter(is_new).count()))
-            && fields.iter().all(|field| limits.allow(field))
-    }
-
-    fn put_flat(
-        &self,
-        key: &[u8],
-        fields: FlatHash<'_>,
-        deadline_ms: Option<u64>,
-    ) -> Result<(), EffectError> {
-        let limits = &self.flat_limits;
-        if limits.allow_fields(fields.len()) && fields.fields().all(|field| limits.allow(&field)) {
-            let item = Item::from_bytes(key, object::HASH, &[fields.as_bytes()])?;
-            return self.put(item, deadline_ms);
-        }
-        hash::check_names(fields.fields().map(|field| field.name))?;
-        self.put_indexed(key, IndexedHash::from_flat(fields, 0)?, deadline_ms)
-    }
-
-    fn put_indexed(
-        &self,
-        key: &[u8],
-        indexed: IndexedHash,
-        deadline_ms: Option<u64>,
-    ) -> Result<(), EffectError> {
-        let hash = Object::Hash(Arc::new(SharedHash::new(indexed)));
-        self.put(Item::from_object(key, 0, hash)?, deadline_ms)
-    }
-
-    fn delete_fields(&self, key: &[u8], fields: &[&[u8]]) -> Result<Change, EffectError> {
-        let Some((hash, deadline_ms)) = self.hash_to_change(key, 0) else {
-            return Ok(Change::default());
-        };
-        let now_ms = clock::now_ms();
-        let mut change = Change::default();
-        let mut count = |old_deadline_ms: Option<Option<u64>>| {
-            if let Some(deadline_ms) = old_deadline_ms {
-                change.is_any = true;
-                change.fields_removed += usize::from(hash::is_live(deadline_ms, now_ms));
-            }
-        };
-        match hash {
-            HashToChange::Flat(mut flat) => {
-                fields.iter().for_each(|name| count(flat.remove(name)));
-                change.is_emptied = flat.as_hash().is_empty();
-                if change.is_any && !change.is_emptied {
-                    self.replace_flat(key, &flat, deadline_ms)?;
-                }
-            }
-            HashToChange::Indexed(hash) => {
-                change.is_emptied = hash.write(|indexed| {
-                    fields.iter().for_each(|name| count(indexed.remove(name)));
-                    indexed.is_empty()
-                });
-                if !change.is_emptied {
-                    self.weigh_anew(key, hash, deadline_ms)?;
-                }
-            }
-        }
-        if change.is_emptied {
-            self.cache.invalidate(key);
-        }
-        Ok(change)
-    }
-
-    fn expire_fields(
-        &self,
-        key: &[u8],
-        fields: &[&[u8]],
-        field_deadline_ms: Option<u64>,
-    ) -> Result<Change, EffectError> {
-        let more_bytes = fields.len() * size_of::<u64>();
-        let Some((hash, deadline_ms)) = self.hash_to_change(key, more_bytes) else {
-            return Ok(Change::default());
-        };
-        let mut changed = 0;
-        match hash {
-            HashToChange::Flat(mut flat) => {
-                for name in fields {
-                    changed += usize::from(flat.set_deadline(name, field_deadline_ms));
-                }
-                if changed > 0 {
-                    self.replace_flat(key, &flat, deadline_ms)?;
-                }
-            }
-            HashToChange::Indexed(hash) => {
-                hash.write(|indexed| {
-                    for name in fields {
-                        changed += usize::from(indexed.set_deadline(name, field_deadline_ms));
-                    }
-                });
-                self.weigh_anew(key, hash, deadline_ms)?;
-            }
-        }
-        Ok(Change::any(changed > 0))
-    }
-
-    /// A flat hash stays flat when it loses fields or deadlines change, whatever the limits are now.
-    fn replace_flat(
-        &self,
-        key: &[u8],
-        flat: &FlatBuffer,
-        deadline_ms: Option<u64>,
-    ) -> Result<(), EffectError> {
-        let item = Item::from_bytes(key, object::HASH, &[flat.as_bytes()])?;
-        self.insert(item, deadline_ms)
-    }
-
-    /// Puts a new item for a hash that has changed in place, if the cache is too far off with its
-    /// weight.
-    fn weigh_anew(
-        &self,
-        key: &[u8],
-        hash: Arc<SharedHash>,
-        deadline_ms: Option<u64>,
-    ) -> Result<(), EffectError> {
-        if !hash.is_to_be_weighed() {
-            return Ok(());
-        }
-        let item = Item::from_object(key, 0, Object::Hash(hash))?;
-        self.insert(item, deadline_ms)
-    }
-
     /// Whether there is room for so many bytes more, where nothing may be evicted.
     fn check_room(&self, bytes: u64) -> Result<(), EffectError> {
         let is_full = self.scope == EvictionScope::Nothing
@@ -546,45 +307,6 @@ impl Keyspace {
             Ok(())
         }
     }
-
-    /// Appends names of up to `max` fields of `key` that are due, to be removed by the caller, who
-    /// holds the key's stripe. Returns when more of its fields are due: the present if there are more
-    /// already.
-    pub fn take_due_fields(
-        &self,
-        key: &[u8],
-        now_ms: u64,
-        max: usize,
-        due: &mut Vec<Box<[u8]>>,
-    ) -> Option<u64> {
-        self.peek(key, |view| match view.value {
-            Value::String(_) => None,
-            Value::Hash(HashRef::Indexed(hash)) => hash.write(|indexed| {
-                indexed.take_due(now_ms, max, due);
-                indexed.next_deadline_ms()
-            }),
-            Value::Hash(HashRef::Flat(flat)) => {
-                let is_due = |field: &FieldView<'_>| !field.is_live(now_ms);
-                due.extend(flat.fields().filter(is_due).map(|field| field.name.into()));
-                let deadlines = flat.fields().filter_map(|field| field.deadline_ms);
-                deadlines.filter(|&deadline_ms| now_ms < deadline_ms).min()
-            }
-        })?
-    }
-
-    /// Whether `key` holds a hash of which some field has a deadline.
-    pub fn has_field_deadlines(&self, key: &[u8]) -> bool {
-        let found = self.peek(key, |view| match view.value {
-            Value::String(_) => false,
-            Value::Hash(hash) => match hash.open() {
-                OpenHash::Flat(flat) => flat.next_deadline_ms().is_some(),
-                OpenHash::Indexed(indexed) => indexed.has_deadlines(),
-            },
-        });
-        found.unwrap_or(false)
-    }
-
-    // ---- items ----------------------------------------------------------------------------
 
     fn put(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
         self.check_room(weight_bytes(&item))?;
@@ -618,14 +340,6 @@ impl Keyspace {
         }
         changed
     }
-}
-
-/// A hash that is about to be changed.
-enum HashToChange {
-    /// A copy of the key's, or a new one.
-    Flat(FlatBuffer),
-    /// The key's own.
-    Indexed(Arc<SharedHash>),
 }
 
 /// A time in milliseconds as the library's clock has it. Times after the year 2554 never come.

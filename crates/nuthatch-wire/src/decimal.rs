@@ -237,7 +237,10 @@ impl fmt::Display for Decimal {
         let trailing = fraction.iter().rev().take_while(|digit| **digit == 0);
         let fraction = &fraction[..FRACTION_DIGITS - trailing.count()];
         let text = |digits: &[u8]| -> String {
-            digits.iter().map(|digit| char::from(b'0' + digit)).collect()
+            digits
+                .iter()
+                .map(|digit| char::from(b'0' + digit))
+                .collect()
         };
         let is_zero = whole == [0] && fraction.is_empty();
         if self.is_negative && !is_zero {
@@ -257,7 +260,10 @@ mod tests {
 
     fn sum(a: &str, b: &str) -> String {
         let number = |text: &str| Decimal::parse(text.as_bytes()).expect(text);
-        number(a).checked_add(&number(b)).expect("finite").to_string()
+        number(a)
+            .checked_add(&number(b))
+            .expect("finite")
+            .to_string()
     }
 
     #[test]
@@ -297,8 +303,25 @@ mod tests {
     fn what_is_no_number_is_refused() {
         let long = "1".repeat(5120);
         for wrong in [
-            "", " 1", "1 ", "abc", "1.2.3", ".", "-", "e5", "1e", "1e+", "1e5.0", "nan", "0x10",
-            "1\0", "--1", "1e4933", "1e99999999999999999999", "1e-4933", &long,
+            "",
+            " 1",
+            "1 ",
+            "abc",
+            "1.2.3",
+            ".",
+            "-",
+            "e5",
+            "1e",
+            "1e+",
+            "1e5.0",
+            "nan",
+            "0x10",
+            "1\0",
+            "--1",
+            "1e4933",
+            "1e99999999999999999999",
+            "1e-4933",
+            &long,
         ] {
             assert_eq!(Decimal::parse(wrong.as_bytes()), None, "{wrong:?}");
         }
@@ -314,7 +337,9 @@ mod tests {
         let mut state: u64 = 1;
         for _ in 0..2_000 {
             let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 i128::from(state.cast_signed() >> (state % 60))
             };
             let (a, b) = (next(), next());

@@ -5,6 +5,7 @@ mod catalog;
 mod connections;
 mod harness;
 mod harness_tests;
+mod hashes;
 mod info;
 mod settings;
 mod tls;
