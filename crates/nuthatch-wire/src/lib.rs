@@ -5,9 +5,11 @@
 //!   (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
 //! - [`memcached`]: the text protocol of memcached, classic and meta.
 //! - [`number`]: numbers as both protocols write them; [`decimal`]: fractions that are added exactly.
+//! - [`rdb`]: values as `DUMP` and `RESTORE` carry them.
 #![forbid(unsafe_code)]
 
 pub mod decimal;
 pub mod memcached;
 pub mod number;
+pub mod rdb;
 pub mod resp;

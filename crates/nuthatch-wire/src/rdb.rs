@@ -1,0 +1,381 @@
+//! Values as `DUMP` and `RESTORE` carry them: Redis' and Valkey's RDB format of one value, with the
+//! format's version and a CRC-64 behind it.
+//!
+//! ```text
+//!   | type, 1 | value .. | version, 2 | CRC-64 of all before, 8 |      the last two in little endian
+//! ```
+//!
+//! What is written, Redis 7.2 and Valkey 7.2 and later take: the plain forms, without compression. Only
+//! a hash with fields that expire needs Redis 7.4. Read are strings and hashes in all forms that Redis
+//! since 2.6 and Valkey have written. Nothing is taken on trust: lengths are held against the bytes
+//! that are there before memory is asked for.
+
+mod checksum;
+mod lzf;
+mod packed;
+
+use std::collections::HashSet;
+
+/// The version that is written: Redis 7.2's, and Redis 7.4's where fields expire.
+const VERSION: u16 = 11;
+const VERSION_OF_FIELD_DEADLINES: u16 = 12;
+/// The latest versions that are read: of Redis 8, and of Valkey 9 apart from it.
+const LAST_VERSION: u16 = 12;
+const VALKEY_VERSION: u16 = 80;
+
+const FOOTER_BYTES: usize = 10;
+
+/// Types of values, as their first byte.
+mod kind {
+    pub(super) const STRING: u8 = 0;
+    pub(super) const HASH: u8 = 4;
+    pub(super) const HASH_ZIPLIST: u8 = 13;
+    pub(super) const HASH_LISTPACK: u8 = 16;
+    /// Valkey's, with a deadline behind each value; Redis has used the number in previews.
+    pub(super) const HASH_WITH_DEADLINES: u8 = 22;
+    /// Redis', with a time before each name.
+    pub(super) const HASH_WITH_TIMES: u8 = 24;
+    pub(super) const HASH_LISTPACK_WITH_TIMES: u8 = 25;
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    String(Vec<u8>),
+    /// A hash: at least one field, and no name twice.
+    Hash(Vec<Field<Vec<u8>>>),
+}
+
+/// A field of a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<B> {
+    /// Its name.
+    pub name: B,
+    /// Its value.
+    pub value: B,
+    /// When it expires, in milliseconds since 1970; `None` if never.
+    pub deadline_ms: Option<u64>,
+}
+
+/// Why a payload is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// Its last ten bytes are not those of a payload, or belong to another one.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// Its value is of an unknown type or damaged.
+    #[error("Bad data format")]
+    Format,
+}
+
+/// The payload of a string.
+pub fn dump_string(string: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(string.len() + 24);
+    out.push(kind::STRING);
+    write_string(&mut out, string);
+    finish(out, VERSION)
+}
+
+/// The payload of a hash.
+pub fn dump_hash(fields: &[Field<&[u8]>]) -> Vec<u8> {
+    let first_ms = fields.iter().filter_map(|field| field.deadline_ms).min();
+    let mut out = Vec::new();
+    out.push(match first_ms {
+        None => kind::HASH,
+        Some(_) => kind::HASH_WITH_TIMES,
+    });
+    if let Some(first_ms) = first_ms {
+        out.extend_from_slice(&first_ms.to_le_bytes());
+    }
+    write_length(&mut out, fields.len() as u64);
+    for field in fields {
+        if let Some(first_ms) = first_ms {
+            // From the earliest on, and one more, for 0 is never.
+            let after = field
+                .deadline_ms
+                .map(|ms| ms.saturating_sub(first_ms).saturating_add(1));
+            write_length(&mut out, after.unwrap_or(0));
+        }
+        write_string(&mut out, field.name);
+        write_string(&mut out, field.value);
+    }
+    let version = match first_ms {
+        None => VERSION,
+        Some(_) => VERSION_OF_FIELD_DEADLINES,
+    };
+    finish(out, version)
+}
+
+fn finish(mut out: Vec<u8>, version: u16) -> Vec<u8> {
+    out.extend_from_slice(&version.to_le_bytes());
+    let checksum = checksum::crc64(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    if length < 1 << 6 {
+        out.push(length as u8);
+    } else if length < 1 << 14 {
+        out.extend_from_slice(&(0x4000 | length as u16).to_be_bytes());
+    } else if let Ok(length) = u32::try_from(length) {
+        out.push(0x80);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        out.push(0x81);
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn write_string(out: &mut Vec<u8>, string: &[u8]) {
+    write_length(out, string.len() as u64);
+    out.extend_from_slice(string);
+}
+
+/// The value of a payload.
+pub fn restore(payload: &[u8]) -> Result<Value, PayloadError> {
+    let value_bytes = payload
+        .len()
+        .checked_sub(FOOTER_BYTES)
+        .ok_or(PayloadError::Footer)?;
+    let (value, footer) = payload.split_at(value_bytes);
+    let version = u16::from_le_bytes([footer[0], footer[1]]);
+    let is_known = (1..=LAST_VERSION).contains(&version) || version == VALKEY_VERSION;
+    let checksum = checksum::crc64(&payload[..value_bytes + 2]).to_le_bytes();
+    if !is_known || footer[2..] != checksum {
+        return Err(PayloadError::Footer);
+    }
+    let mut reader = Reader { rest: value };
+    let value = reader.value().ok_or(PayloadError::Format)?;
+    if reader.rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(PayloadError::Format)
+    }
+}
+
+/// What is left to be read. Every method returns `None` where the bytes make no sense or end.
+#[derive(Debug)]
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+/// The number that a length stands for, or how the string behind it is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Plain(u64),
+    Encoded(u8),
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn length(&mut self) -> Option<Length> {
+        let first = self.byte()?;
+        let low = u64::from(first & 0x3f);
+        Some(match (first >> 6, first) {
+            (0, _) => Length::Plain(low),
+            (1, _) => Length::Plain(low << 8 | u64::from(self.byte()?)),
+            (3, _) => Length::Encoded(first & 0x3f),
+            (_, 0x80) => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
+            (_, 0x81) => Length::Plain(u64::from_be_bytes(self.array()?)),
+            _ => return None,
+        })
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        match self.length()? {
+            Length::Plain(number) => Some(number),
+            Length::Encoded(_) => None,
+        }
+    }
+
+    fn string(&mut self) -> Option<Vec<u8>> {
+        let decimal = |number: i32| number.to_string().into_bytes();
+        Some(match self.length()? {
+            Length::Plain(length) => self.take(usize::try_from(length).ok()?)?.to_vec(),
+            Length::Encoded(0) => decimal(i32::from(i8::from_le_bytes(self.array()?))),
+            Length::Encoded(1) => decimal(i32::from(i16::from_le_bytes(self.array()?))),
+            Length::Encoded(2) => decimal(i32::from_le_bytes(self.array()?)),
+            Length::Encoded(3) => {
+                let packed = usize::try_from(self.number()?).ok()?;
+                let length = usize::try_from(self.number()?).ok()?;
+                lzf::decompress(self.take(packed)?, length)?
+            }
+            Length::Encoded(_) => return None,
+        })
+    }
+
+    fn value(&mut self) -> Option<Value> {
+        let fields = match self.byte()? {
+            kind::STRING => return self.string().map(Value::String),
+            kind::HASH => self.fields(|reader| reader.field(None))?,
+            kind::HASH_WITH_DEADLINES => self.fields(|reader| {
+                let mut field = reader.field(None)?;
+                field.deadline_ms = match i64::from_le_bytes(reader.array()?) {
+                    -1 => None,
+                    ms => Some(u64::try_from(ms).ok()?),
+                };
+                Some(field)
+            })?,
+            kind::HASH_WITH_TIMES => {
+                let first_ms = u64::from_le_bytes(self.array()?);
+                self.fields(|reader| {
+                    let deadline_ms = match reader.number()? {
+                        0 => None,
+                        after => Some(first_ms.checked_add(after - 1)?),
+                    };
+                    reader.field(deadline_ms)
+                })?
+            }
+            kind::HASH_ZIPLIST => packed::pairs(&packed::ziplist(&self.string()?)?)?,
+            kind::HASH_LISTPACK => packed::pairs(&packed::listpack(&self.string()?)?)?,
+            kind::HASH_LISTPACK_WITH_TIMES => {
+                let _first_ms: [u8; 8] = self.array()?;
+                packed::triples(&packed::listpack(&self.string()?)?)?
+            }
+            _ => return None,
+        };
+        let mut names = HashSet::with_capacity(fields.len());
+        let is_hash = !fields.is_empty() && fields.iter().all(|field| names.insert(&*field.name));
+        is_hash.then_some(Value::Hash(fields))
+    }
+
+    fn fields(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Option<Field<Vec<u8>>>,
+    ) -> Option<Vec<Field<Vec<u8>>>> {
+        let count = self.number()?;
+        (0..count).map(|_| read(self)).collect()
+    }
+
+    fn field(&mut self, deadline_ms: Option<u64>) -> Option<Field<Vec<u8>>> {
+        Some(Field {
+            name: self.string()?,
+            value: self.string()?,
+            deadline_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Field, PayloadError, Value, dump_hash, dump_string, finish, restore};
+
+    fn field<'a>(name: &'a str, value: &'a str, deadline_ms: Option<u64>) -> Field<&'a [u8]> {
+        Field {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+            deadline_ms,
+        }
+    }
+
+    fn owned(fields: &[Field<&[u8]>]) -> Value {
+        let own = |field: &Field<&[u8]>| Field {
+            name: field.name.to_vec(),
+            value: field.value.to_vec(),
+            deadline_ms: field.deadline_ms,
+        };
+        Value::Hash(fields.iter().map(own).collect())
+    }
+
+    #[test]
+    fn what_is_dumped_is_restored() {
+        for length in [0, 1, 63, 64, 16_383, 16_384, 100_000] {
+            let string: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            assert_eq!(restore(&dump_string(&string)), Ok(Value::String(string)));
+        }
+        let fields = [field("a", "1", None), field("b", "", None)];
+        assert_eq!(restore(&dump_hash(&fields)), Ok(owned(&fields)));
+        let fields = [
+            field("a", "1", Some(1_900_000_000_000)),
+            field("b", "2", None),
+            field("c", "3", Some(1_800_000_000_000)),
+        ];
+        assert_eq!(restore(&dump_hash(&fields)), Ok(owned(&fields)));
+    }
+
+    #[test]
+    fn every_changed_bit_and_every_cut_is_noticed() {
+        let payload = dump_hash(&[field("name", "value", Some(5)), field("other", "", None)]);
+        for bit in 0..8 * payload.len() {
+            let mut damaged = payload.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(restore(&damaged), Err(PayloadError::Footer), "bit {bit}");
+        }
+        for length in 0..payload.len() {
+            assert_eq!(restore(&payload[..length]), Err(PayloadError::Footer));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_behind_a_right_checksum_is_an_error() {
+        let values: [&[u8]; 12] = [
+            b"",
+            b"\x00",
+            b"\x00\x05abc",
+            b"\x00\x03abcd",
+            b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\x00\xc3\x01\xbf\xff\x00",
+            b"\x00\xc4",
+            b"\x00\x82",
+            b"\x04\x00",
+            b"\x04\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01a\x01b",
+            b"\x04\x02\x01a\x01b\x01a\x01c",
+            b"\xff\x01a",
+        ];
+        for value in values {
+            let payload = finish(value.to_vec(), 11);
+            let refused = Err(PayloadError::Format);
+            assert_eq!(restore(&payload), refused, "{}", value.escape_ascii());
+        }
+        let unknown = finish(b"\x00\x01a".to_vec(), 79);
+        assert_eq!(restore(&unknown), Err(PayloadError::Footer));
+    }
+
+    #[test]
+    fn payloads_of_redis_and_valkey_are_read() {
+        let string = |text: &str| Ok(Value::String(text.as_bytes().to_vec()));
+        // As `DUMP` of Redis 8.0 and of Valkey 9.1 has returned them.
+        let compressed = b"\x00\xc3\t@d\x01aa\xe0W\x00\x01aa\x0c\x00#\xd5\x81\xc7JGl8";
+        assert_eq!(restore(compressed), string(&"a".repeat(100)));
+        let integer = b"\x00\xc190P\x00R\xbe#\xb6\r\xaeoM";
+        assert_eq!(restore(integer), string("12345"));
+        let (f, m) = (field("f", "v", None), field("m", "70000000000", None));
+        let n = |deadline_ms| field("n", "-1234", deadline_ms);
+        let deadline_ms = Some(1_900_000_000_000);
+        let listpack = b"\x10  \x00\x00\x00\x06\x00\x81f\x02\x81v\x02\x81n\x02\xdb.\x02\x81m\x02\
+            \xf4\x00<SL\x10\x00\x00\x00\t\xff\x0c\x007\xa3L\x05o\x1b\xdd\xdc";
+        assert_eq!(restore(listpack), Ok(owned(&[f, n(None), m])));
+        let of_valkey =
+            b"\x16\x03\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff\x01n\xc1.\xfb\x008\xd3\
+            `\xba\x01\x00\x00\x01m\x0b70000000000\xff\xff\xff\xff\xff\xff\xff\xffP\x00K\xacG\xd0\
+            \x01\xe9N\xce";
+        assert_eq!(restore(of_valkey), Ok(owned(&[f, n(deadline_ms), m])));
+        let listpack_with_times =
+            b"\x19\x008\xd3`\xba\x01\x00\x00..\x00\x00\x00\t\x00\x81n\x02\xdb.\
+            \x02\xf4\x008\xd3`\xba\x01\x00\x00\t\x81f\x02\x81v\x02\x00\x01\x81m\x02\xf4\x00<SL\x10\
+            \x00\x00\x00\t\x00\x01\xff\x0c\x00\x06\xf2qR\"8A\x1a";
+        let in_its_order = owned(&[n(deadline_ms), f, m]);
+        assert_eq!(restore(listpack_with_times), Ok(in_its_order));
+        let with_times =
+            b"\x18\x008\xd3`\xba\x01\x00\x00\x02\x01\x01n\xc1.\xfb\x00\x01f\x01v\x0c\x00\
+            \xa0k\xdfE\xba\x08-\x7f";
+        assert_eq!(restore(with_times), Ok(owned(&[n(deadline_ms), f])));
+    }
+}
