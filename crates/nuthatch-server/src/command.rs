@@ -6,11 +6,16 @@
 
 mod access;
 mod arguments;
+mod bits;
 mod catalog;
 mod cluster;
 mod connection;
+mod counters;
+mod expiry;
 mod hashes;
 mod keys;
+mod lcs;
+mod object;
 mod server;
 mod settings;
 mod strings;
@@ -32,7 +37,12 @@ use std::sync::LazyLock;
 /// All families, in the order of the documentation.
 const FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
+    counters::COMMANDS,
+    lcs::COMMANDS,
+    bits::COMMANDS,
     keys::COMMANDS,
+    expiry::COMMANDS,
+    object::COMMANDS,
     hashes::COMMANDS,
     connection::COMMANDS,
     cluster::COMMANDS,

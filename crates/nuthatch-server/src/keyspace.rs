@@ -268,6 +268,13 @@ impl Keyspace {
         self.cache.peek_with(key, |entry| look(View::of(entry)))
     }
 
+    /// Passes about `count` keys and their values to `look`, from where `cursor` says on, and returns
+    /// the cursor of what comes next; see [`Cache::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, mut look: impl FnMut(View<'_>)) -> u64 {
+        self.cache
+            .scan(cursor, count, |entry| look(View::of(entry)))
+    }
+
     /// Whether `key` exists.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.cache.contains_key(key)
