@@ -42,7 +42,7 @@ fuzz-asan seconds="300" *targets="":
 # The library's tests under AddressSanitizer: use after free, leaks. Needs a nightly toolchain.
 # `stress` multiplies the stress tests' work.
 asan stress="1":
-    CARGO_PROFILE_DEV_OPT_LEVEL=1 NUTHATCH_STRESS={{stress}} RUSTFLAGS="-Zsanitizer=address" \
+    CARGO_PROFILE_DEV_OPT_LEVEL=1 NUTHATCH_STRESS={{stress}} RUSTFLAGS="-Zsanitizer=address --cfg nuthatch_plain_items" \
         cargo +nightly test --package nuthatch --all-features \
         --lib --tests --target {{host}} --target-dir target/asan
 

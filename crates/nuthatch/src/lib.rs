@@ -227,6 +227,7 @@ assert_eq!(warm.get("nut"), Some(7));
 //! None is on by default.
 #![deny(unsafe_code)]
 
+mod arena;
 mod bound;
 mod builder;
 mod cache;

@@ -55,10 +55,40 @@ pub(crate) fn prefetch<T>(place: *const T) {
     let _ = place;
 }
 
+/// Asks the system for large pages under memory that is long and looked at in no order: with small
+/// ones, every look would cost a walk of the page table besides. What is never touched still takes no
+/// memory, but for what shares a large page with something that is.
+///
+/// # Safety
+/// The caller owns the `bytes` at `start`.
+#[cfg(target_os = "linux")]
+pub(crate) unsafe fn ask_for_large_pages(start: *mut u8, bytes: usize) {
+    use rustix::mm::{Advice, madvise};
+    /// What the system takes as a page at least, everywhere.
+    const PAGE_BYTES: usize = 64 << 10;
+    const LARGE_PAGE_BYTES: usize = 2 << 20;
+    let skipped = start.addr().wrapping_neg() % PAGE_BYTES;
+    let bytes = bytes.saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
+    if bytes >= LARGE_PAGE_BYTES && !cfg!(miri) {
+        // SAFETY: whole pages of the caller's, whose contents stay what they are. A system that
+        // knows no large pages refuses, which does no harm.
+        let _refused = unsafe { madvise(start.add(skipped).cast(), bytes, Advice::LinuxHugepage) };
+    }
+}
+
+/// Other systems choose for themselves.
+///
+/// # Safety
+/// As on Linux.
+#[cfg(not(target_os = "linux"))]
+pub(crate) unsafe fn ask_for_large_pages(_start: *mut u8, _bytes: usize) {}
+
 /// A zeroed slice on the heap. O(1) time where the system hands out zeroed pages lazily.
 #[cfg(not(loom))]
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
-    let slice = Box::<[T]>::new_zeroed_slice(len);
+    let mut slice = Box::<[T]>::new_zeroed_slice(len);
+    // SAFETY: the slice's own memory.
+    unsafe { ask_for_large_pages(slice.as_mut_ptr().cast(), size_of_val(&*slice)) };
     // SAFETY: an implementor of `Zeroed` is valid when zeroed.
     unsafe { slice.assume_init() }
 }
@@ -140,6 +170,8 @@ impl<T: Zeroed> SlotVec<T> {
             if ptr.is_null() {
                 handle_alloc_error(layout);
             }
+            // SAFETY: the chunk's own memory.
+            unsafe { ask_for_large_pages(ptr.cast(), layout.size()) };
             ptr
         };
         // Release: pairs with the Acquire in `get` and `get_later`, so that whoever sees the chunk

@@ -1,0 +1,516 @@
+//! Blocks of memory for [items](crate::Item), with size classes eight bytes apart.
+//!
+//! General allocators round a block up by an eighth of its size and more: a cache of short strings
+//! would give every seventh entry away to padding. Here a block of up to 512 bytes is rounded up to a
+//! multiple of 8, and one of up to 4 KiB by at most a thirty-second; longer ones come from the global
+//! allocator.
+//!
+//! ```text
+//!   region, 4 MiB   | span | span | ... 64 of them |         from the global allocator
+//!   span, 64 KiB    | head, 64 bytes | block | block | ... | blocks of one class
+//!   heap            per class: the spans that have room     one lock; threads are spread over heaps
+//! ```
+//!
+//! A block is found to belong to a span by its address, for spans are aligned to their size; a span
+//! knows its heap. So a block may be freed by any thread, under the lock of the heap that it came
+//! from. Spans that are empty go back to their region, to be used for any class, and regions that are
+//! empty to the global allocator. (Slabs with intrusive free lists: Bonwick, "The Slab Allocator",
+//! 1994; heaps by thread: Berger et al., "Hoard", 2000.)
+//!
+//! Who may touch what: a span's head and its free blocks only who holds its heap's lock, but for
+//! `heap` itself, which never changes between a span's making and its end; a block in use only its
+//! owner.
+#![expect(unsafe_code, reason = "memory that is cut into blocks by hand")]
+
+use crate::hazard::thread_index;
+use crate::slab::ask_for_large_pages;
+use parking_lot::Mutex;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SPAN_BYTES: usize = 64 << 10;
+const HEAD_BYTES: usize = 64;
+const SPANS_PER_REGION: usize = 64;
+/// Longer blocks come from the global allocator.
+const MAX_BLOCK_BYTES: usize = 4096;
+/// Threads beyond as many share heaps.
+const HEAPS: usize = 16;
+/// 64 steps of 8 bytes, then 32 steps for each doubling.
+const CLASSES: usize = 64 + 3 * 32;
+/// Blocks are aligned to this.
+const ALIGN: usize = 8;
+
+/// The class of blocks of at least `bytes` bytes.
+#[inline]
+fn class_of(bytes: usize) -> usize {
+    if bytes <= 512 {
+        bytes.max(1).div_ceil(8) - 1
+    } else {
+        // The doubling that `bytes` lies in, 0 for what is above 512, and its step there.
+        let doubling = (bytes - 1).ilog2() as usize - 9;
+        let step = 16 << doubling;
+        64 + 32 * doubling + (bytes - (512 << doubling)).div_ceil(step) - 1
+    }
+}
+
+/// The bytes of a block of this class.
+#[inline]
+fn class_bytes(class: usize) -> usize {
+    if class < 64 {
+        8 * (class + 1)
+    } else {
+        let (doubling, step) = ((class - 64) / 32, (class - 64) % 32 + 1);
+        (512 << doubling) + (16 << doubling) * step
+    }
+}
+
+/// The bytes that a block for `layout` takes.
+#[inline]
+pub(crate) fn block_bytes(layout: Layout) -> usize {
+    if is_ours(layout) {
+        class_bytes(class_of(layout.size()))
+    } else {
+        layout.size()
+    }
+}
+
+/// Whether such blocks are cut here. Tools that look for misuse of memory see blocks of the global
+/// allocator only.
+#[inline]
+fn is_ours(layout: Layout) -> bool {
+    cfg!(not(any(miri, nuthatch_plain_items)))
+        && layout.size() <= MAX_BLOCK_BYTES
+        && layout.align() <= ALIGN
+}
+
+/// The head of a span.
+#[repr(C, align(64))]
+struct Span {
+    /// Its neighbours among the spans of its class and heap that have room.
+    prev: *mut Span,
+    next: *mut Span,
+    /// The first block that was freed; each free block begins with the next one's address.
+    free: *mut FreeBlock,
+    /// Blocks that were never used begin here, as an offset from the head.
+    fresh: u32,
+    /// Blocks in use.
+    used: u32,
+    class: u16,
+    heap: u16,
+    region: *mut Region,
+}
+
+struct FreeBlock {
+    next: *mut FreeBlock,
+}
+
+/// Spans that were allocated together.
+struct Region {
+    /// Bit per span: free.
+    free: u64,
+    memory: NonNull<u8>,
+    /// Its place among the regions that have a free span, if it is one.
+    listed_at: Option<usize>,
+}
+
+/// The regions that have a free span.
+struct Regions(Vec<*mut Region>);
+
+// SAFETY: the pointers are used under the lock around the list alone.
+unsafe impl Send for Regions {}
+
+static REGIONS: Mutex<Regions> = Mutex::new(Regions(Vec::new()));
+/// Bytes of all regions.
+static REGION_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Aligned to large pages, of which it has two.
+const REGION: Layout = match Layout::from_size_align(SPAN_BYTES * SPANS_PER_REGION, 2 << 20) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a region has a layout"),
+};
+
+/// Spans with room, by class.
+struct Heap {
+    with_room: [*mut Span; CLASSES],
+}
+
+// SAFETY: the spans are used under the lock around the heap alone.
+unsafe impl Send for Heap {}
+
+#[repr(align(128))]
+struct LockedHeap(Mutex<Heap>);
+
+static ALL_HEAPS: [LockedHeap; HEAPS] = [const {
+    LockedHeap(Mutex::new(Heap {
+        with_room: [null_mut(); CLASSES],
+    }))
+}; HEAPS];
+
+/// Bytes that blocks of the arena take from the system, the free ones included.
+pub(crate) fn resident_bytes() -> usize {
+    REGION_BYTES.load(Ordering::Relaxed)
+}
+
+/// A block for `layout`, whose size is not zero. Ends the process as the global allocator does if
+/// there is no memory.
+#[inline]
+pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
+    if !is_ours(layout) {
+        // SAFETY: the size is not zero, as the caller says.
+        let block = NonNull::new(unsafe { alloc(layout) });
+        return block.unwrap_or_else(|| handle_alloc_error(layout));
+    }
+    let class = class_of(layout.size());
+    let heap = thread_index() % HEAPS;
+    let mut locked = ALL_HEAPS[heap].0.lock();
+    let mut span = locked.with_room[class];
+    if span.is_null() {
+        span = Span::make(class, heap);
+        // SAFETY: new, so in no list.
+        unsafe { locked.link(span) };
+    }
+    // SAFETY: the span is in the list of those with room, whose lock is held.
+    unsafe {
+        let block = (*span).take();
+        if !(*span).has_room() {
+            locked.unlink(span);
+        }
+        block
+    }
+}
+
+/// Gives a block back.
+///
+/// # Safety
+/// `block` came from [`allocate`] with the same layout and is not used any more.
+#[inline]
+pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
+    if !is_ours(layout) {
+        // SAFETY: the caller's promise.
+        unsafe { dealloc(block.as_ptr(), layout) };
+        return;
+    }
+    let span: *mut Span = block
+        .as_ptr()
+        .map_addr(|address| address & !(SPAN_BYTES - 1))
+        .cast();
+    // SAFETY: the block lies in a span that lives as long as blocks of it are in use; `heap` never
+    // changes meanwhile, and the rest is touched under the heap's lock.
+    unsafe {
+        let mut locked = ALL_HEAPS[(*span).heap as usize].0.lock();
+        let had_room = (*span).has_room();
+        (*span).give(block);
+        if (*span).used == 0 {
+            // The last span with room of its class stays, or a block that comes and goes would
+            // bring a span along each time.
+            let is_only =
+                locked.with_room[(*span).class as usize] == span && (*span).next.is_null();
+            if had_room && !is_only {
+                locked.unlink(span);
+                Span::end(span);
+                return;
+            }
+        }
+        if !had_room {
+            locked.link(span);
+        }
+    }
+}
+
+impl Heap {
+    /// Puts a span before the others of its class.
+    ///
+    /// # Safety
+    /// It is a span of this heap and in no list.
+    unsafe fn link(&mut self, span: *mut Span) {
+        // SAFETY: the caller's promise; the first of the list is a span of this heap too.
+        unsafe {
+            let first = &mut self.with_room[(*span).class as usize];
+            (*span).prev = null_mut();
+            (*span).next = *first;
+            if !first.is_null() {
+                (**first).prev = span;
+            }
+            *first = span;
+        }
+    }
+
+    /// Takes a span out of its list.
+    ///
+    /// # Safety
+    /// It is in the list of its class in this heap.
+    unsafe fn unlink(&mut self, span: *mut Span) {
+        // SAFETY: the caller's promise; neighbours are spans of this heap too.
+        unsafe {
+            let (prev, next) = ((*span).prev, (*span).next);
+            if prev.is_null() {
+                self.with_room[(*span).class as usize] = next;
+            } else {
+                (*prev).next = next;
+            }
+            if !next.is_null() {
+                (*next).prev = prev;
+            }
+        }
+    }
+}
+
+impl Span {
+    fn block_bytes(&self) -> usize {
+        class_bytes(self.class as usize)
+    }
+
+    fn has_room(&self) -> bool {
+        !self.free.is_null() || self.fresh as usize + self.block_bytes() <= SPAN_BYTES
+    }
+
+    /// Takes a block out of a span that has room.
+    ///
+    /// # Safety
+    /// `self` is the head of a span, whose heap's lock is held.
+    unsafe fn take(&mut self) -> NonNull<u8> {
+        self.used += 1;
+        if self.free.is_null() {
+            let start = std::ptr::from_mut(self).cast::<u8>();
+            // SAFETY: within the span, for it has room and no block was freed.
+            let block = unsafe { start.add(self.fresh as usize) };
+            self.fresh += self.block_bytes() as u32;
+            // SAFETY: an address within an allocation is not null.
+            unsafe { NonNull::new_unchecked(block) }
+        } else {
+            let block = self.free;
+            // SAFETY: a free block of this span holds the address of the next one.
+            self.free = unsafe { (*block).next };
+            // SAFETY: not null, as was just asked.
+            unsafe { NonNull::new_unchecked(block.cast()) }
+        }
+    }
+
+    /// Takes a block back.
+    ///
+    /// # Safety
+    /// It is a block of this span that is not used any more; the heap's lock is held.
+    unsafe fn give(&mut self, block: NonNull<u8>) {
+        let block = block.cast::<FreeBlock>().as_ptr();
+        // SAFETY: the caller's promise; blocks are large enough and aligned for an address.
+        unsafe { block.write(FreeBlock { next: self.free }) };
+        self.free = block;
+        self.used -= 1;
+    }
+
+    /// A span for blocks of `class`, in no list.
+    #[cold]
+    fn make(class: usize, heap: usize) -> *mut Self {
+        let mut regions = REGIONS.lock();
+        let region = match regions.0.last() {
+            Some(&region) => region,
+            None => Region::make(&mut regions),
+        };
+        // SAFETY: regions in the list live, and are touched under its lock alone.
+        unsafe {
+            let index = (*region).free.trailing_zeros() as usize;
+            (*region).free &= !(1 << index);
+            if (*region).free == 0 {
+                Region::unlist(region, &mut regions);
+            }
+            let span = (*region).memory.as_ptr().add(index * SPAN_BYTES).cast();
+            Self::write(span, class, heap, region);
+            span
+        }
+    }
+
+    /// # Safety
+    /// `span` is the beginning of a free span of `region`.
+    unsafe fn write(span: *mut Self, class: usize, heap: usize, region: *mut Region) {
+        let head = Self {
+            prev: null_mut(),
+            next: null_mut(),
+            free: null_mut(),
+            fresh: HEAD_BYTES as u32,
+            used: 0,
+            class: class as u16,
+            heap: heap as u16,
+            region,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { span.write(head) };
+    }
+
+    /// Gives a span without blocks in use back to its region.
+    ///
+    /// # Safety
+    /// It is in no list, and nobody uses it any more.
+    #[cold]
+    unsafe fn end(span: *mut Self) {
+        let mut regions = REGIONS.lock();
+        // SAFETY: a span's region lives as long as the span.
+        unsafe {
+            let region = (*span).region;
+            let offset = span.addr() - (*region).memory.addr().get();
+            if (*region).free == 0 {
+                (*region).listed_at = Some(regions.0.len());
+                regions.0.push(region);
+            }
+            (*region).free |= 1 << (offset / SPAN_BYTES);
+            // One that is empty stays, for whoever needs a span next.
+            if (*region).free == u64::MAX && regions.0.len() > 1 {
+                Region::unlist(region, &mut regions);
+                Region::end(region);
+            }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Span>() <= HEAD_BYTES && SPANS_PER_REGION == 64);
+
+impl Region {
+    /// A region of free spans, in the list.
+    fn make(regions: &mut Regions) -> *mut Self {
+        // SAFETY: the size is not zero.
+        let memory = NonNull::new(unsafe { alloc(REGION) });
+        let memory = memory.unwrap_or_else(|| handle_alloc_error(REGION));
+        // SAFETY: a region's own memory.
+        unsafe { ask_for_large_pages(memory.as_ptr(), REGION.size()) };
+        let region = Box::into_raw(Box::new(Self {
+            free: u64::MAX,
+            memory,
+            listed_at: Some(regions.0.len()),
+        }));
+        regions.0.push(region);
+        REGION_BYTES.fetch_add(REGION.size(), Ordering::Relaxed);
+        region
+    }
+
+    /// Takes a region out of the list.
+    ///
+    /// # Safety
+    /// It lives and is in the list.
+    unsafe fn unlist(region: *mut Self, regions: &mut Regions) {
+        // SAFETY: the caller's promise; all regions in the list live.
+        unsafe {
+            let index = (*region).listed_at.take().expect("the region is listed");
+            regions.0.swap_remove(index);
+            if let Some(&moved) = regions.0.get(index) {
+                (*moved).listed_at = Some(index);
+            }
+        }
+    }
+
+    /// Gives a region's memory back.
+    ///
+    /// # Safety
+    /// All its spans are free, and it is in no list.
+    unsafe fn end(region: *mut Self) {
+        // SAFETY: made by `make`, and nobody knows it any more.
+        unsafe {
+            let region = Box::from_raw(region);
+            dealloc(region.memory.as_ptr(), REGION);
+        }
+        REGION_BYTES.fetch_sub(REGION.size(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CLASSES, MAX_BLOCK_BYTES, allocate, block_bytes, class_bytes, class_of, free};
+    use std::alloc::Layout;
+    use std::ptr::NonNull;
+    use std::thread;
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_holds_it() {
+        for bytes in 1..=MAX_BLOCK_BYTES {
+            let class = class_of(bytes);
+            assert!(class < CLASSES && class_bytes(class) >= bytes, "{bytes}");
+            assert!(class == 0 || class_bytes(class - 1) < bytes, "{bytes}");
+            let waste = class_bytes(class) - bytes;
+            assert!(
+                waste < 8 || waste * 32 <= bytes,
+                "{bytes} in {}",
+                class_bytes(class)
+            );
+            assert_eq!(class_bytes(class) % 8, 0);
+        }
+        assert_eq!(class_bytes(CLASSES - 1), MAX_BLOCK_BYTES);
+    }
+
+    /// A block filled with a number of its own.
+    struct Filled {
+        block: NonNull<u8>,
+        layout: Layout,
+        number: u8,
+    }
+
+    impl Filled {
+        fn new(random: &mut fastrand::Rng) -> Self {
+            let bytes = match random.u8(0..10) {
+                0 => random.usize(4000..6000),
+                1..3 => random.usize(512..4096),
+                _ => random.usize(1..512),
+            };
+            let layout = Layout::from_size_align(bytes, 8).expect("a layout");
+            let (block, number) = (allocate(layout), random.u8(..));
+            assert_eq!(block.addr().get() % 8, 0);
+            // SAFETY: a new block of so many bytes.
+            unsafe { block.write_bytes(number, bytes) };
+            Self {
+                block,
+                layout,
+                number,
+            }
+        }
+
+        /// Frees the block, if nobody else has written to it.
+        fn free(self) {
+            // SAFETY: so many bytes were written when the block was allocated.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(self.block.as_ptr(), self.layout.size()) };
+            assert!(bytes.iter().all(|&byte| byte == self.number));
+            // SAFETY: allocated with this layout, and not used any more.
+            unsafe { free(self.block, self.layout) };
+        }
+    }
+
+    // SAFETY: it owns its block.
+    unsafe impl Send for Filled {}
+
+    #[test]
+    fn blocks_in_use_never_overlap_whoever_frees_them() {
+        let steps = if cfg!(miri) { 300 } else { 60_000 };
+        let threads: Vec<_> = (0..4)
+            .map(|seed| {
+                thread::spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    let mut held: Vec<Filled> = Vec::new();
+                    for step in 0..steps {
+                        // Grows, shrinks and grows again, so that spans fill up and empty.
+                        let wanted = if step * 3 / steps == 1 { 10 } else { 2_000 };
+                        if held.len() < wanted && random.u8(0..3) > 0 {
+                            held.push(Filled::new(&mut random));
+                        } else if !held.is_empty() {
+                            held.swap_remove(random.usize(0..held.len())).free();
+                        }
+                    }
+                    held
+                })
+            })
+            .collect();
+        for thread in threads {
+            // Freed by another thread than allocated them.
+            for filled in thread.join().expect("no overlap") {
+                filled.free();
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_takes_what_its_class_has() {
+        let bytes = |size| block_bytes(Layout::from_size_align(size, 8).expect("a layout"));
+        assert_eq!(bytes(100_000), 100_000);
+        if cfg!(not(any(miri, nuthatch_plain_items))) {
+            assert_eq!(bytes(140), 144);
+            assert_eq!(bytes(1000), 1008);
+        }
+    }
+}
