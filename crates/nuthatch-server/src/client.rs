@@ -1,5 +1,6 @@
 //! What all threads may know of a connected client, and the list of all clients.
 
+use crate::command;
 use crate::server::WorkerId;
 use crate::watch::Touched;
 use parking_lot::Mutex;
@@ -171,6 +172,81 @@ impl Client {
     /// The names that it has given itself.
     pub fn names(&self) -> Names {
         self.names.lock().clone()
+    }
+
+    /// What it is doing, in Redis' letters; `N` if nothing.
+    fn letters(&self) -> String {
+        let letters = [
+            (ClientFlags::MONITOR, 'O'),
+            (ClientFlags::PUBSUB, 'P'),
+            (ClientFlags::MULTI, 'x'),
+            (ClientFlags::TRACKING, 't'),
+            (ClientFlags::TRACKING_BROKEN, 'R'),
+            (ClientFlags::TRACKING_BCAST, 'B'),
+            (ClientFlags::CLOSING, 'c'),
+            (ClientFlags::UNIX, 'U'),
+            (ClientFlags::READONLY, 'r'),
+            (ClientFlags::NO_EVICT, 'e'),
+            (ClientFlags::NO_TOUCH, 'T'),
+        ];
+        let flags = self.flags();
+        let set = letters.iter().filter(|(flag, _)| flags.contains(*flag));
+        let mut text: String = set.map(|(_, letter)| *letter).collect();
+        if self.touched.load(Ordering::Relaxed) {
+            text.push('d');
+        }
+        if text.is_empty() {
+            text.push('N');
+        }
+        text
+    }
+
+    /// Everything that is known of it in a line, as `CLIENT INFO` tells it.
+    pub fn describe(&self, now_ms: u64) -> String {
+        let names = self.names();
+        let number = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        let long = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let since_s = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
+        let [channels, patterns, shard_channels] = &self.subscriptions;
+        let flags = self.flags();
+        let queued = if flags.contains(ClientFlags::MULTI) {
+            i64::from(number(&self.queued))
+        } else {
+            -1
+        };
+        let redirect = match long(&self.redirect) {
+            0 => -1,
+            id => id.cast_signed(),
+        };
+        let command = match number(&self.command) {
+            u32::MAX => "NULL",
+            id => command::table().entry(id).full_name.as_str(),
+        };
+        format!(
+            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} \
+             multi={queued} watch={} qbuf={} oll=0 omem={} cmd={command} user={} redir={redirect} \
+             resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
+            self.id,
+            self.address,
+            self.local_address,
+            names.name,
+            since_s(self.connected_ms),
+            since_s(long(&self.active_ms)),
+            self.letters(),
+            number(channels),
+            number(patterns),
+            number(shard_channels),
+            number(&self.watched),
+            long(&self.input_bytes),
+            long(&self.output_bytes),
+            names.user,
+            number(&self.protocol),
+            names.library,
+            names.library_version,
+            long(&self.read_bytes),
+            long(&self.written_bytes),
+            long(&self.requests),
+        )
     }
 
     /// Changes them.

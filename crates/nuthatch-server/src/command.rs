@@ -5,6 +5,7 @@
 //! A family of commands is one file in `command/` with a list [`Command`]s; [`FAMILIES`] names them.
 
 mod access;
+mod acl;
 mod arguments;
 mod bits;
 mod catalog;
@@ -49,6 +50,7 @@ const FAMILIES: &[&[Command]] = &[
     catalog::COMMANDS,
     server::COMMANDS,
     settings::COMMANDS,
+    acl::COMMANDS,
     transactions::COMMANDS,
 ];
 

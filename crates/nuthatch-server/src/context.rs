@@ -1,5 +1,6 @@
 //! What a command's handler works with.
 
+use crate::acl::{DenialContext, Record, Refusal};
 use crate::clock;
 use crate::config::Config;
 use crate::error::CommandError;
@@ -123,6 +124,28 @@ impl<'a> Context<'a> {
                 })
             })
             .transpose()
+    }
+
+    /// Keeps for `ACL LOG` that something was refused.
+    pub fn note_refusal(&self, refusal: Refusal, object: &[u8], user: &[u8]) {
+        let now_ms = self.now_ms();
+        let record = Record {
+            id: 0,
+            count: 1,
+            refusal,
+            context: if self.in_transaction {
+                DenialContext::Transaction
+            } else {
+                DenialContext::TopLevel
+            },
+            object: object.to_vec(),
+            user: user.to_vec(),
+            client: self.session.client.describe(now_ms),
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        };
+        let max = self.config.acllog_max_len as usize;
+        self.server.acl.denials.add(record, max);
     }
 
     /// Makes a change and tells those who want to hear of it. Returns whether anything is different

@@ -1,5 +1,6 @@
 //! The way of one request: found in the table, checked, queued or run, counted.
 
+use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::command::{self, Entry, Flags};
 use crate::context::Context;
@@ -157,7 +158,7 @@ fn break_transaction(ctx: &mut Context<'_>) {
 
 #[inline]
 fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
-    if let Err(error) = admit(ctx, entry) {
+    if let Err(error) = admit(ctx, entry, args) {
         ctx.worker.stats.commands[entry.id as usize].rejected.add(1);
         break_transaction(ctx);
         return Err(error);
@@ -199,10 +200,13 @@ impl command::Command {
 
 /// What speaks against running a command now.
 #[inline]
-fn admit(ctx: &Context<'_>, entry: &Entry) -> CommandResult {
+fn admit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
     let flags = entry.command.flags;
     if !ctx.session.is_authenticated && !flags.contains(Flags::NO_AUTH) {
         return Err("NOAUTH Authentication required.".into());
+    }
+    if !ctx.session.user.is_unbound() {
+        permit(ctx, entry, args)?;
     }
     if ctx.session.transaction.is_some() && flags.contains(Flags::NO_MULTI) {
         let name = &entry.full_name;
@@ -220,6 +224,32 @@ fn admit(ctx: &Context<'_>, entry: &Entry) -> CommandResult {
         .into());
     }
     Ok(())
+}
+
+/// Asks the user's rules.
+#[cold]
+fn permit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
+    let user = &ctx.session.user;
+    let Err(denial) = user.rules().check(entry, args) else {
+        return Ok(());
+    };
+    let object = match denial.reason {
+        DenialReason::Command => entry.full_name.as_bytes(),
+        DenialReason::Key | DenialReason::Channel => args.at(denial.position),
+    };
+    let client = &ctx.session.client;
+    client.command.store(entry.id, Ordering::Relaxed);
+    ctx.note_refusal(Refusal::Permission(denial.reason), object, user.name());
+    Err(match denial.reason {
+        DenialReason::Command => format!(
+            "NOPERM User {} has no permissions to run the '{}' command",
+            String::from_utf8_lossy(user.name()),
+            entry.full_name
+        )
+        .into(),
+        DenialReason::Key => "NOPERM No permissions to access a key".into(),
+        DenialReason::Channel => "NOPERM No permissions to access a channel".into(),
+    })
 }
 
 fn queue(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
@@ -320,7 +350,13 @@ pub fn run_transaction(
     ctx.in_transaction = true;
     for (entry, request) in transaction.queue() {
         let start = ctx.reply.len();
-        if let Err(error) = run(ctx, entry, request.args()) {
+        // Permissions may have changed since the command was queued.
+        let permitted = if ctx.session.user.is_unbound() {
+            Ok(())
+        } else {
+            permit(ctx, entry, request.args())
+        };
+        if let Err(error) = permitted.and_then(|()| run(ctx, entry, request.args())) {
             fail(ctx, start, &error);
         }
     }

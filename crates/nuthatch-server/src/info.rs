@@ -2,6 +2,7 @@
 //!
 //! Only what is known is told: there is no line for what this server does not have or does not count.
 
+use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::command;
 use crate::control::memory;
@@ -321,6 +322,24 @@ fn of_stats(report: &mut Report, server: &Server) {
         "client_output_buffer_limit_disconnections",
         total(|stats| stats.output_limit_disconnections.get()),
     );
+    let denials = &server.acl.denials;
+    for (name, refusal) in [
+        ("acl_access_denied_auth", Refusal::Authentication),
+        (
+            "acl_access_denied_cmd",
+            Refusal::Permission(DenialReason::Command),
+        ),
+        (
+            "acl_access_denied_key",
+            Refusal::Permission(DenialReason::Key),
+        ),
+        (
+            "acl_access_denied_channel",
+            Refusal::Permission(DenialReason::Channel),
+        ),
+    ] {
+        report.line(name, denials.count(refusal));
+    }
     report.line("eventloop_cycles", total(|stats| stats.wakes.get()));
 }
 

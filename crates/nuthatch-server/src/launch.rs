@@ -10,6 +10,7 @@ use nuthatch::BuildError;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::{fs, io};
@@ -31,6 +32,9 @@ pub enum LaunchError {
     /// The keyspace could not be made.
     #[error(transparent)]
     Keyspace(#[from] BuildError),
+    /// The users could not be read.
+    #[error("{0}")]
+    Users(String),
     /// The system refused something that every server needs.
     #[error("{what}: {error}")]
     System {
@@ -150,6 +154,13 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         listeners.push(Listener::Unix(listener));
     }
     let server = Server::new(config, threads, crate::clock::now_ms())?;
+    let aclfile = &server.config().aclfile;
+    if !aclfile.is_empty() {
+        server
+            .acl
+            .load(Path::new(aclfile))
+            .map_err(LaunchError::Users)?;
+    }
     let prepared = (0..threads)
         .map(worker::prepare)
         .collect::<io::Result<Vec<_>>>()

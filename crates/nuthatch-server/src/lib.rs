@@ -5,6 +5,7 @@
 //! all else.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod client;
 pub mod clock;
 pub mod command;

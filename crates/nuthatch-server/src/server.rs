@@ -1,5 +1,6 @@
 //! What all threads share.
 
+use crate::acl::Acl;
 use crate::client::Clients;
 use crate::command;
 use crate::config::{Config, SettingError};
@@ -85,6 +86,8 @@ pub struct Server {
     pub keyspace: Keyspace,
     /// Who hears of changes.
     pub observers: Arc<Observers>,
+    /// Users and what they may do.
+    pub acl: Acl,
     /// Who is connected.
     pub clients: Clients,
     /// The data threads; set once they have begun.
@@ -130,12 +133,14 @@ impl Server {
             config.hash_max_listpack_entries,
             config.hash_max_listpack_value,
         );
+        let acl = Acl::new(&config.requirepass.0);
         let mut random = fastrand::Rng::new();
         Ok(Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
             keyspace,
             observers,
+            acl,
             clients: Clients::default(),
             workers: OnceLock::new(),
             started_ms: now_ms,
@@ -185,6 +190,9 @@ impl Server {
             config.hash_max_listpack_entries,
             config.hash_max_listpack_value,
         );
+        if config.requirepass != current.requirepass {
+            self.acl.set_default_password(&config.requirepass.0);
+        }
         *current = Arc::new(config);
         drop(current);
         self.config_version.fetch_add(1, Ordering::Release);
@@ -227,6 +235,7 @@ impl Server {
         ] {
             count.store(0, Ordering::Relaxed);
         }
+        self.acl.denials.reset_counts();
         *self.cache_stats_base.lock() = self.keyspace.cache().stats();
     }
 

@@ -1,5 +1,6 @@
 //! What only a client's own data thread knows of it.
 
+use crate::acl::User;
 use crate::client::{Client, ClientFlags};
 use crate::command::{Entry, Flags};
 use crate::server::Server;
@@ -96,6 +97,8 @@ pub struct WatchedKey {
 pub struct Session {
     /// What other threads see.
     pub client: Arc<Client>,
+    /// Who the client is.
+    pub user: Arc<User>,
     /// Whether the client may call more than what needs no password.
     pub is_authenticated: bool,
     /// What happens to replies.
@@ -112,9 +115,10 @@ pub struct Session {
 
 impl Session {
     /// Of a client that has just connected.
-    pub fn new(client: Arc<Client>, is_authenticated: bool) -> Self {
+    pub fn new(client: Arc<Client>, user: Arc<User>, is_authenticated: bool) -> Self {
         Self {
             client,
+            user,
             is_authenticated,
             reply_mode: ReplyMode::On,
             transaction: None,

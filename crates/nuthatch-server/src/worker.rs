@@ -296,7 +296,9 @@ impl Worker {
     fn welcome(&mut self, mut stream: Stream, route: Route, is_foreign: bool) {
         let refusal = if self.server.clients.len() >= self.config.maxclients as usize {
             Some("-ERR max number of clients reached\r\n")
-        } else if is_foreign && self.config.protected_mode.0 && self.config.requirepass.0.is_empty()
+        } else if is_foreign
+            && self.config.protected_mode.0
+            && !self.server.acl.default_user_has_password()
         {
             Some(
                 "-DENIED Nuthatch is running in protected mode because protected mode is enabled \
@@ -328,8 +330,10 @@ impl Worker {
         let id = self.server.clients.next_id();
         let client = Arc::new(Client::new(id, route, target, clock::now_ms()));
         self.server.clients.add(&client);
-        let is_authenticated = self.config.requirepass.0.is_empty();
-        let session = Session::new(client, is_authenticated);
+        let acl = &self.server.acl;
+        let is_authenticated = acl.default_user_is_open();
+        let user = Arc::clone(acl.default_user());
+        let session = Session::new(client, user, is_authenticated);
         let mut parser = RequestParser::new(limits(&self.config));
         parser.set_limits(limits(&self.config), is_authenticated);
         let connection = Box::new(Connection::new(stream, session, parser));

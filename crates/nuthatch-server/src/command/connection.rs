@@ -1,16 +1,21 @@
 //! Commands of the connection itself.
 
 use super::{Categories, Command, Flags, Group, integer, is_word};
+use crate::acl::{DEFAULT_USER, Refusal, User};
 use crate::client::{ClientFlags, is_name};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::version;
 use nuthatch_wire::resp::{Args, Protocol};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const ALWAYS: Flags = Flags::FAST.union(Flags::LOADING).union(Flags::STALE);
 /// What a client may call that has not authenticated.
 const FOR_STRANGERS: Flags = ALWAYS.union(Flags::NOSCRIPT).union(Flags::NO_AUTH);
+
+/// What `ACL LOG` says that failed, whichever command it was.
+const AUTH: &[u8] = b"AUTH";
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -209,14 +214,14 @@ fn speak(ctx: &mut Context<'_>, protocol: Protocol) {
 
 fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     match args.len() {
-        2 if ctx.config.requirepass.0.is_empty() => {
+        2 if !ctx.server.acl.default_user_has_password() => {
             return Err(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?"
                     .into(),
             );
         }
-        2 => authenticate(ctx, b"default", args.at(1))?,
+        2 => authenticate(ctx, DEFAULT_USER, args.at(1))?,
         3 => authenticate(ctx, args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
     }
@@ -225,25 +230,21 @@ fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 }
 
 /// Makes the connection the user's, if the password is right.
-fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> CommandResult {
-    let expected = ctx.config.requirepass.0.as_bytes();
-    let is_right = expected.is_empty() || is_equal(expected, password);
-    if user != b"default" || !is_right {
+fn authenticate(ctx: &mut Context<'_>, name: &[u8], password: &[u8]) -> CommandResult {
+    let Some(user) = ctx.server.acl.authenticate(name, password) else {
+        ctx.note_refusal(Refusal::Authentication, AUTH, name);
         return Err(WRONG_PASSWORD.into());
-    }
+    };
+    become_user(ctx, user);
     ctx.session.is_authenticated = true;
     Ok(())
 }
 
-/// Compares in a time that depends on the lengths alone, so that it tells nothing of where the
-/// difference is.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+/// The connection belongs to this user from now on.
+fn become_user(ctx: &mut Context<'_>, user: Arc<User>) {
+    let name = String::from_utf8_lossy(user.name()).into_owned();
+    ctx.session.client.rename(|names| names.user = name);
+    ctx.session.user = user;
 }
 
 fn select(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
@@ -259,11 +260,10 @@ fn select(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 
 fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
     ctx.session.forget_all(ctx.server);
-    ctx.session.client.rename(|names| {
-        names.name.clear();
-        names.user = "default".to_owned();
-    });
-    ctx.session.is_authenticated = ctx.config.requirepass.0.is_empty();
+    ctx.session.client.rename(|names| names.name.clear());
+    let acl = &ctx.server.acl;
+    become_user(ctx, Arc::clone(acl.default_user()));
+    ctx.session.is_authenticated = acl.default_user_is_open();
     speak(ctx, Protocol::Resp2);
     ctx.reply.simple("RESET");
     Ok(())

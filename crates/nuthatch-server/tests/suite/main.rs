@@ -7,6 +7,7 @@ mod harness;
 mod harness_tests;
 mod hashes;
 mod info;
+mod permissions;
 mod settings;
 mod tls;
 mod transactions;
