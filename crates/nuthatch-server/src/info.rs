@@ -307,6 +307,7 @@ fn of_stats(report: &mut Report, server: &Server) {
     );
     let observers = &server.observers;
     report.line("expired_keys", observers.expired.load(relaxed));
+    report.line("expired_fields", observers.expired_fields.load(relaxed));
     report.line("evicted_keys", observers.evicted.load(relaxed));
     report.line("keyspace_hits", cache.hits);
     report.line("keyspace_misses", cache.misses);
@@ -443,7 +444,9 @@ fn of_keyspace(report: &mut Report, server: &Server) {
     if keys > 0 {
         // How many of them expire is nowhere counted, and 0 is Redis' own word for an average that
         // is not known.
-        report.line("db0", format_args!("keys={keys},avg_ttl=0"));
+        let with_fields = server.keyspace.field_deadlines.len();
+        let line = format_args!("keys={keys},avg_ttl=0,keys_with_volatile_items={with_fields}");
+        report.line("db0", line);
     }
 }
 

@@ -168,6 +168,8 @@ pub struct Change {
     pub fields_removed: usize,
     /// Whether a hash has lost its last field, and so the key is gone.
     pub is_emptied: bool,
+    /// Whether a field of a hash that had a deadline is gone, or has none or another one now.
+    takes_deadline: bool,
 }
 
 impl Change {
@@ -293,7 +295,13 @@ impl Keyspace {
                 self.put(item, deadline_ms)?;
                 Ok(Change::any(true))
             }
-            Effect::Delete { key } => Ok(Change::any(self.cache.invalidate(key))),
+            Effect::Delete { key } => {
+                let is_removed = self.cache.invalidate(key);
+                if is_removed && self.field_deadlines.names_any() {
+                    self.field_deadlines.forget(key);
+                }
+                Ok(Change::any(is_removed))
+            }
             Effect::Expire { key, deadline_ms } => Ok(Change::any(self.expire(key, deadline_ms))),
             Effect::Clear => {
                 self.cache.clear();

@@ -1,7 +1,10 @@
 //! Commands of hashes.
 
 use super::arguments::{integer, is_word};
-use super::{Categories, Command, Flags, Group, ONE_KEY};
+use super::{
+    Categories, Command, DELETES, Flags, Group, INSERTS, ONE_KEY, READS_AND_DELETES,
+    READS_AND_UPDATES,
+};
 use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
 use crate::glob;
@@ -59,7 +62,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "Sets fields of a hash.",
     ),
     docs(
-        command("hsetnx", 4, hsetnx).flags(WRITE),
+        command("hsetnx", 4, hsetnx).flags(WRITE).access(INSERTS),
         "2.0.0",
         "key field value",
         "Sets a field of a hash if it does not exist.",
@@ -81,6 +84,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hgetall", 2, hgetall)
             .flags(READ_ALL)
+            .tips(&["nondeterministic_output_order"])
             .complexity("O(N) for N fields"),
         "2.0.0",
         "key",
@@ -89,6 +93,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hkeys", 2, hkeys)
             .flags(READ_ALL)
+            .tips(&["nondeterministic_output_order"])
             .complexity("O(N) for N fields"),
         "2.0.0",
         "key",
@@ -97,6 +102,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hvals", 2, hvals)
             .flags(READ_ALL)
+            .tips(&["nondeterministic_output_order"])
             .complexity("O(N) for N fields"),
         "2.0.0",
         "key",
@@ -105,6 +111,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hdel", -3, hdel)
             .flags(REMOVE)
+            .access(DELETES)
             .complexity("O(N) for N fields"),
         "2.0.0",
         "key field [field ...]",
@@ -113,37 +120,42 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hgetdel", -5, hgetdel)
             .flags(REMOVE)
+            .access(READS_AND_DELETES)
             .complexity("O(N) for N fields"),
         "9.1.0",
         "key FIELDS numfields field [field ...]",
         "Returns the values of fields and removes them.",
     ),
     docs(
-        command("hexists", 3, hexists).flags(READ),
+        command("hexists", 3, hexists).flags(READ.union(Flags::NO_LOOK)),
         "2.0.0",
         "key field",
         "Tells whether a field exists.",
     ),
     docs(
-        command("hlen", 2, hlen).flags(READ),
+        command("hlen", 2, hlen).flags(READ.union(Flags::NO_LOOK)),
         "2.0.0",
         "key",
         "Returns the number of fields of a hash.",
     ),
     docs(
-        command("hstrlen", 3, hstrlen).flags(READ),
+        command("hstrlen", 3, hstrlen).flags(READ.union(Flags::NO_LOOK)),
         "3.2.0",
         "key field",
         "Returns the length of a field's value in bytes.",
     ),
     docs(
-        command("hincrby", 4, hincrby).flags(WRITE),
+        command("hincrby", 4, hincrby)
+            .flags(WRITE)
+            .access(READS_AND_UPDATES),
         "2.0.0",
         "key field increment",
         "Adds a number to the integer of a field; one that does not exist counts as 0.",
     ),
     docs(
-        command("hincrbyfloat", 4, hincrbyfloat).flags(WRITE),
+        command("hincrbyfloat", 4, hincrbyfloat)
+            .flags(WRITE)
+            .access(READS_AND_UPDATES),
         "2.6.0",
         "key field increment",
         "Adds a number to the decimal fraction of a field; one that does not exist counts as 0.",
@@ -151,6 +163,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hrandfield", -2, hrandfield)
             .flags(READ_ALL)
+            .tips(&["nondeterministic_output"])
             .complexity("O(N) for N fields returned"),
         "6.2.0",
         "key [count [WITHVALUES]]",
@@ -159,6 +172,7 @@ pub(super) const COMMANDS: &[Command] = &[
     docs(
         command("hscan", -3, hscan)
             .flags(READ_ALL)
+            .tips(&["nondeterministic_output"])
             .complexity("O(1) for each call, O(N) for a whole scan of N fields"),
         "2.8.0",
         "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",

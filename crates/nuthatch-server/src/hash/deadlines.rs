@@ -27,6 +27,13 @@ struct Keys {
 }
 
 impl Keys {
+    /// Builds the order anew once most of it is untrue.
+    fn drop_untrue(&mut self) {
+        if self.order.len() > 2 * self.visits.len() + COMPARED_FROM {
+            self.order = order(&self.visits);
+        }
+    }
+
     /// Gives memory back after many keys have left.
     fn shrink(&mut self) {
         let compare_at = (2 * self.visits.len()).max(COMPARED_FROM);
@@ -77,15 +84,19 @@ impl FieldDeadlines {
             }
         };
         keys.order.push(Reverse((deadline_ms, key)));
-        if keys.order.len() > 2 * keys.visits.len() + COMPARED_FROM {
-            keys.order = order(&keys.visits);
-        }
+        keys.drop_untrue();
         self.set_next(keys);
     }
 
     fn set_next(&self, keys: &Keys) {
         let next_ms = keys.order.peek().map_or(u64::MAX, |Reverse((ms, _))| *ms);
         self.next_ms.store(next_ms, Ordering::Relaxed);
+    }
+
+    /// Whether some key is named, or was a moment ago.
+    #[inline]
+    pub fn names_any(&self) -> bool {
+        self.next_ms.load(Ordering::Relaxed) != u64::MAX
     }
 
     /// Whether a key is to be visited.
@@ -124,6 +135,14 @@ impl FieldDeadlines {
         }
         keys.compare_at = 2 * keys.visits.len();
         keys.visits.keys().map(Arc::clone).collect()
+    }
+
+    /// No field of `key` has a deadline any more. The caller holds the key's stripe.
+    pub fn forget(&self, key: &[u8]) {
+        let keys = &mut *self.keys.lock();
+        keys.visits.remove(key);
+        keys.drop_untrue();
+        self.set_next(keys);
     }
 
     /// No key has any fields.
@@ -195,6 +214,17 @@ mod tests {
         assert!(visited >= COMPARED_FROM - 1, "{visited}");
         assert!(deadlines.len() <= 1);
         assert_eq!(deadlines.keys.lock().compare_at, COMPARED_FROM);
+    }
+
+    #[test]
+    fn a_key_that_is_forgotten_is_not_visited() {
+        let deadlines = FieldDeadlines::default();
+        deadlines.note(b"a", 5);
+        deadlines.forget(b"a");
+        assert_eq!(deadlines.take_due(u64::MAX), None);
+        deadlines.note(b"a", 7);
+        assert_eq!(deadlines.take_due(6), None);
+        assert!(deadlines.take_due(7).is_some());
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl<'a> FlatHash<'a> {
         self.fields().find(|field| field.name == name)
     }
 
+    /// Whether some field has a deadline.
+    pub fn has_deadlines(&self) -> bool {
+        self.fields().any(|field| field.deadline_ms.is_some())
+    }
+
     /// The earliest deadline of all fields.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.fields().filter_map(|field| field.deadline_ms).min()

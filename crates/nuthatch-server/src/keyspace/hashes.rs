@@ -23,6 +23,17 @@ enum HashToChange {
 
 impl Keyspace {
     pub(super) fn apply_to_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
+        let change = self.change_hash(effect)?;
+        if change.takes_deadline
+            && let Some(key) = effect.key()
+            && !self.has_field_deadlines(key)
+        {
+            self.field_deadlines.forget(key);
+        }
+        Ok(change)
+    }
+
+    fn change_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
         match effect {
             Effect::PutHash {
                 key,
@@ -86,13 +97,11 @@ impl Keyspace {
         hash::check_names(fields.iter().map(|field| field.name))?;
         let now_ms = clock::now_ms();
         let mut change = Change::any(true);
-        let mut count = |old_deadline_ms: Option<Option<u64>>| match old_deadline_ms {
-            None => change.fields_added += 1,
-            Some(deadline_ms) if !hash::is_live(deadline_ms, now_ms) => {
-                change.fields_added += 1;
-                change.fields_due += 1;
-            }
-            Some(_) => {}
+        let mut count = |old_deadline_ms: Option<Option<u64>>| {
+            let is_due = old_deadline_ms.is_some_and(|ms| !hash::is_live(ms, now_ms));
+            change.fields_added += usize::from(is_due || old_deadline_ms.is_none());
+            change.fields_due += usize::from(is_due);
+            change.takes_deadline |= old_deadline_ms.flatten().is_some();
         };
         let bytes = fields.iter().map(FieldView::flat_bytes).sum();
         let found = self.hash_to_change(key, bytes);
@@ -172,6 +181,7 @@ impl Keyspace {
         let mut count = |old_deadline_ms: Option<Option<u64>>| {
             if let Some(deadline_ms) = old_deadline_ms {
                 change.is_any = true;
+                change.takes_deadline |= deadline_ms.is_some();
                 change.fields_removed += usize::from(hash::is_live(deadline_ms, now_ms));
             }
         };
@@ -228,7 +238,10 @@ impl Keyspace {
                 self.weigh_anew(key, hash, deadline_ms)?;
             }
         }
-        Ok(Change::any(changed > 0))
+        Ok(Change {
+            takes_deadline: changed > 0 && field_deadline_ms.is_none(),
+            ..Change::any(changed > 0)
+        })
     }
 
     /// A flat hash stays flat when it loses fields or deadlines change, whatever the limits are now.
@@ -287,7 +300,7 @@ impl Keyspace {
         let found = self.peek(key, |view| match view.value {
             Value::String(_) => false,
             Value::Hash(hash) => match hash.open() {
-                OpenHash::Flat(flat) => flat.next_deadline_ms().is_some(),
+                OpenHash::Flat(flat) => flat.has_deadlines(),
                 OpenHash::Indexed(indexed) => indexed.has_deadlines(),
             },
         });
@@ -300,8 +313,9 @@ mod tests {
     use crate::clock;
     use crate::config::MemoryPolicy;
     use crate::hash::{FieldView, FlatBuffer, HashRef};
-    use crate::keyspace::{Effect, Keyspace};
-    use crate::object::Value;
+    use crate::keyspace::{ENTRY_BYTES, Effect, Keyspace};
+    use crate::object::{Object, Value};
+    use nuthatch::Item;
     use std::collections::BTreeMap;
     use std::thread;
 
@@ -350,20 +364,22 @@ mod tests {
 
     /// What the key weighs, recounted, and its entry in the cache's tables.
     fn recounted_bytes(keyspace: &Keyspace, key: &[u8]) -> u64 {
-        let found = keyspace.peek(key, |view| {
-            let value_bytes = match view.value {
-                Value::String(bytes) => bytes.len(),
-                Value::Hash(HashRef::Flat(flat)) => flat.as_bytes().len(),
-                Value::Hash(HashRef::Indexed(shared)) => {
-                    let hash = shared.read();
-                    hash.validate();
-                    // The pointer in the item, the counts of the `Arc` and what it holds.
-                    8 + 16 + size_of_val(shared) + hash.heap_bytes()
-                }
-            };
-            8 + key.len() + value_bytes
+        let found = keyspace.peek(key, |view| match view.value {
+            Value::String(_) => panic!("a hash was expected"),
+            Value::Hash(HashRef::Flat(flat)) => {
+                let item = Item::<Object>::from_bytes(key, 0, &[flat.as_bytes()]);
+                item.expect("as long as one that is there")
+                    .allocated_bytes()
+            }
+            Value::Hash(HashRef::Indexed(shared)) => {
+                let hash = shared.read();
+                hash.validate();
+                // The pointer stands in the item; it leads to two counts and the hash.
+                let item = Item::from_object(key, 0, 0_usize).expect("a short key");
+                item.allocated_bytes() + 16 + size_of_val(shared) + hash.heap_bytes()
+            }
         });
-        found.map_or(0, |bytes| bytes as u64 + super::super::ENTRY_BYTES)
+        found.map_or(0, |bytes| bytes as u64 + ENTRY_BYTES)
     }
 
     #[test]
@@ -460,6 +476,13 @@ mod tests {
                 "the cache is off by {error} of {total}"
             );
             if !expected.is_empty() {
+                let noted = keyspace.field_deadlines.len();
+                let with_deadline = |hash: &&Model| hash.values().any(|field| field.1.is_some());
+                let expected_noted = model.values().filter(with_deadline).count();
+                assert!(
+                    noted >= expected_noted,
+                    "{noted} of {expected_noted} are to be visited"
+                );
                 let has_deadline = expected
                     .values()
                     .any(|(_, deadline_ms)| deadline_ms.is_some());

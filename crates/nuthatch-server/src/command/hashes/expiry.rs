@@ -5,7 +5,7 @@
 
 use super::{command, docs, inspect, nulls, read, remove, reply_once, set};
 use crate::command::arguments::{TimeUnit, deadline_ms, integer, is_word};
-use crate::command::{Command, Flags};
+use crate::command::{Command, Flags, INSERTS, READS_AND_UPDATES};
 use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
 use crate::hash::{FieldView, is_live};
@@ -30,6 +30,7 @@ const fn time_left(name: &'static str, handler: crate::command::Handler) -> Comm
 pub(super) const HSETEX: Command = docs(
     command("hsetex", -6, hsetex)
         .flags(WRITE.union(Flags::DENYOOM))
+        .access(INSERTS)
         .complexity(COST),
     "9.0.0",
     "key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT \
@@ -37,7 +38,10 @@ pub(super) const HSETEX: Command = docs(
     "Sets fields of a hash and when they expire.",
 );
 pub(super) const HGETEX: Command = docs(
-    command("hgetex", -5, hgetex).flags(WRITE).complexity(COST),
+    command("hgetex", -5, hgetex)
+        .flags(WRITE)
+        .access(READS_AND_UPDATES)
+        .complexity(COST),
     "9.0.0",
     "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | \
      PERSIST] FIELDS numfields field [field ...]",
