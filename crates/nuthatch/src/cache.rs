@@ -661,6 +661,13 @@ where
         self.inner.maintain();
     }
 
+    /// Removes the entries whose time is over, which writes else do a few at a time. What
+    /// [`maintain`](Self::maintain) does but for memory that readers may still look at, for which that
+    /// waits: cheap enough to be called several times a second while the cache is in use.
+    pub fn clear_expired(&self) {
+        on_engine!(self, store => store.clear_expired());
+    }
+
     /// Entries, including expired ones that were not cleared away yet.
     pub fn len(&self) -> u64 {
         on_engine!(self, store => store.entries())

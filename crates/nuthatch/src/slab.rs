@@ -4,14 +4,16 @@
 //! Slot `i` lives at one address from the moment its chunk is allocated until the array is
 //! dropped, so a reader that learnt an index needs no lock to reach it. Chunk 0 has the size that
 //! the owner asked for (for a cache bounded by entries, all it will ever need); each later chunk
-//! adds a half of the next power of two, so an array that grows wastes at most a third.
+//! adds a quarter of a power of two, so an array that grows wastes at most a fifth.
 //!
 //! ```text
-//!  directory    [ c0 | c1 | c2 | c3 | c4 | .. ]
-//!                 │    │    │    └─ 3B .. 4B
-//!                 │    │    └────── 2B .. 3B          B = first chunk, rounded up to 2^b
-//!                 │    └─────────── B·1.5 .. 2B  (c1 = B .. 1.5B)
-//!                 └──────────────── 0 .. B
+//!  directory    [ c0 | c1 | c2 | c3 | c4 | c5 | .. ]
+//!                 │    │    │    │    │    └─ 2B .. 2.5B
+//!                 │    │    │    │    └────── 1.75B .. 2B    B = first chunk, rounded up to 2^b
+//!                 │    │    │    └─────────── 1.5B .. 1.75B
+//!                 │    │    └──────────────── 1.25B .. 1.5B
+//!                 │    └───────────────────── B .. 1.25B
+//!                 └────────────────────────── 0 .. B
 //! ```
 #![expect(unsafe_code, reason = "raw chunks behind a bounds-checked interface")]
 
@@ -22,8 +24,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Smallest first chunk, as a power of two.
 const MIN_FIRST_BITS: u32 = 4;
-/// Enough half-power-of-two steps from the smallest first chunk to 2^30 slots.
-const CHUNKS: usize = 1 + 2 * (30 - MIN_FIRST_BITS as usize);
+/// Enough steps of a quarter of a power of two from the smallest first chunk to 2^30 slots.
+const CHUNKS: usize = 1 + 4 * (30 - MIN_FIRST_BITS as usize);
 
 /// Types for which all-zero memory is a valid value and which need no drop.
 ///
@@ -236,9 +238,9 @@ impl<T: Zeroed> SlotVec<T> {
             "index out of bounds: in the gap after the first chunk"
         );
         let top = 31 - index.leading_zeros();
-        let half = (index >> (top - 1)) & 1;
-        let start = (2 | half) << (top - 1);
-        let chunk = 1 + 2 * (top - self.first_bits) + half;
+        let quarter = (index >> (top - 2)) & 3;
+        let start = (4 | quarter) << (top - 2);
+        let chunk = 1 + 4 * (top - self.first_bits) + quarter;
         (chunk as usize, (index - start) as usize)
     }
 }
@@ -248,7 +250,7 @@ impl<T> SlotVec<T> {
         if chunk == 0 {
             self.first_slots as usize
         } else {
-            1 << (self.first_bits as usize - 1 + (chunk - 1) / 2)
+            1 << (self.first_bits as usize - 2 + (chunk - 1) / 4)
         }
     }
 

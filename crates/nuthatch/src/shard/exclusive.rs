@@ -532,7 +532,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     #[cold]
     pub(super) fn grow_table(&mut self, hash_key: &impl Fn(&K) -> u64) {
-        let table = Table::new((self.table().capacity() * 3 / 2).max(16));
+        let table = Table::new((self.table().capacity() * 5 / 4).max(16));
         self.table()
             .for_each(|id| table.insert(hash_key(&self.entry(id).key), id));
         let old = self.publish(table);
@@ -574,6 +574,10 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     #[cold]
     fn grow_slots(&mut self) {
+        if self.writer.limbo.has_tables() {
+            // A cache that only grows has no other occasion.
+            self.reclaim();
+        }
         let start = self.shard.slots.next_start() as EntryId;
         let end = self.shard.slots.grow();
         self.shard.access.reserve(end);

@@ -87,6 +87,11 @@ impl Limbo {
         !self.old.is_empty() || !self.tables.is_empty()
     }
 
+    /// Whether a superseded table waits for a snapshot.
+    pub(super) fn has_tables(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.young.len() >= self.batch || self.young_weight > self.batch_weight
     }

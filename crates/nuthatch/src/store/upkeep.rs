@@ -5,7 +5,7 @@ use super::Store;
 use super::writes::{Op, Room};
 use crate::policy::{EvictionPolicy, HitMode};
 use crate::removal::RemovalCause;
-use crate::shard::{Exclusive, Removed, pass_on};
+use crate::shard::{Exclusive, Panic, Removed, pass_on};
 use crate::stats::Counter;
 use std::hash::{BuildHasher, Hash};
 
@@ -102,18 +102,7 @@ where
     pub(crate) fn maintain(&self) {
         let mut panic = None;
         for (index, shard) in self.shards.iter().enumerate() {
-            loop {
-                let mut op = self.op();
-                let mut exclusive = shard.lock();
-                self.housekeep(index, &mut exclusive, &mut op);
-                let more = self.clear_away(&mut exclusive, &mut op, 16 * HOUSEKEEPING);
-                op.finish(exclusive);
-                op.conclude();
-                panic = panic.or(op.panic.take());
-                if !more {
-                    break;
-                }
-            }
+            panic = panic.or(self.clear_shard(index));
             // The first seals what was unlinked, the second frees it.
             for _ in 0..2 {
                 let mut exclusive = shard.lock();
@@ -122,6 +111,32 @@ where
             }
         }
         pass_on(panic);
+    }
+
+    /// Removes the entries whose time is over, and those that an `invalidate_all` left.
+    pub(crate) fn clear_expired(&self) {
+        let mut panic = None;
+        for index in 0..self.shards.len() {
+            panic = panic.or(self.clear_shard(index));
+        }
+        pass_on(panic);
+    }
+
+    /// As [`clear_expired`](Self::clear_expired), of one shard.
+    fn clear_shard(&self, index: usize) -> Option<Panic> {
+        let mut panic = None;
+        loop {
+            let mut op = self.op();
+            let mut exclusive = self.shards[index].lock();
+            self.housekeep(index, &mut exclusive, &mut op);
+            let more = self.clear_away(&mut exclusive, &mut op, 16 * HOUSEKEEPING);
+            op.finish(exclusive);
+            op.conclude();
+            panic = panic.or(op.panic.take());
+            if !more {
+                return panic;
+            }
+        }
     }
 
     /// Changes the bound, and evicts what is then too much before it returns.
