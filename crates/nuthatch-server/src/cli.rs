@@ -162,6 +162,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
             .set(path)
             .expect("the file is set once");
     }
+    launched.server().set_origins(layers.origins());
     greet(&launched);
     launched.run().map_err(|error| error.to_string())
 }
@@ -200,6 +201,9 @@ fn greet(launched: &Launched) {
         config.get("maxmemory-policy").unwrap_or_default()
     );
     println!("  threads     {}", server.workers().len());
+    if let Some(url) = launched.dashboard() {
+        println!("  dashboard   {url}");
+    }
     if let Some(port) = launched.first_port() {
         println!("Connect with: redis-cli -p {port}");
     }

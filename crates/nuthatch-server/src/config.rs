@@ -18,6 +18,7 @@ pub use value::{
     OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
 };
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// What is known of a setting without its value.
@@ -144,7 +145,9 @@ settings! {
     /// Port of the dashboard, of `/metrics` and of the health checks; 0 for none.
     http_port: u16 = 6380, "http-port", fixed;
     /// Address of the dashboard, of `/metrics` and of the health checks.
-    http_bind: String = "127.0.0.1".to_owned(), "http-bind", fixed;
+    http_bind: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "http-bind", fixed;
+    /// Password of the dashboard, of its API and of `/metrics`, for any user name; empty for none.
+    http_password: Secret = Secret(String::new()), "http-password", live;
     /// Threads that serve clients; 0 for one per processor.
     threads: u16 = 0, "threads", fixed;
     /// Connections waiting to be accepted.

@@ -1,33 +1,52 @@
-//! The control thread: signals, upkeep, memory's bound. It never runs behind clients' traffic.
+//! The control thread: signals, upkeep, memory's bound, samples of what happens, HTTP. It never runs
+//! behind clients' traffic.
 
 pub mod memory;
 pub mod rates;
 
+use crate::history::Look;
+use crate::http;
 use crate::server::Server;
 use crate::{clock, field_expiry};
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 /// How often upkeep is done.
 const UPKEEP_PERIOD: Duration = Duration::from_millis(100);
 /// In one of so many times, memory is freed that readers might still look at, too.
 const THOROUGH_ONE_IN: u64 = 10;
 
+/// How often a sample is taken.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
+
 /// Does what is not clients' business until the server ends.
-pub fn run(server: &Arc<Server>) -> io::Result<()> {
+pub fn run(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(server))
+    runtime.block_on(serve(server, http))
 }
 
-async fn serve(server: &Arc<Server>) -> io::Result<()> {
+async fn serve(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut upkeep = tokio::time::interval(UPKEEP_PERIOD);
+    let mut sample = tokio::time::interval(SAMPLE_PERIOD);
+    // After a pause of the whole machine the next sample is long, not followed by empty ones.
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    if let Some(listener) = http {
+        let server = Arc::clone(server);
+        tokio::spawn(async move {
+            if let Err(error) = http::serve(server, listener).await {
+                tracing::error!(%error, "the dashboard and /metrics are not served");
+            }
+        });
+    }
     let mut governor = memory::Governor::default();
     let mut sampler = rates::RateSampler::default();
     let mut rounds: u64 = 0;
@@ -47,10 +66,20 @@ async fn serve(server: &Arc<Server>) -> io::Result<()> {
                 }
                 governor.govern(server);
                 sampler.sample(server, Instant::now());
+                server.big_keys.lock().step(&server.keyspace, clock::now_ms());
             }
+            _ = sample.tick() => take_sample(server),
         }
     }
     Ok(())
+}
+
+fn take_sample(server: &Server) {
+    let look = Look::at(server, clock::now_ms());
+    server.history.lock().record(look);
+    for worker in server.workers() {
+        worker.hot_keys.fade(SAMPLE_PERIOD.as_secs_f64());
+    }
 }
 
 fn end(server: &Server, signal: &str) {

@@ -5,6 +5,7 @@ use crate::client::ClientFlags;
 use crate::command::{self, Entry, Flags};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::hot_keys;
 use crate::locks::Held;
 use crate::session::{ReplyMode, Transaction};
 use nuthatch_wire::resp::{Args, OwnedRequest, Protocol};
@@ -18,6 +19,13 @@ const TIMED_ONE_IN: u64 = 16;
 
 /// A slow log of commands faster than this needs every call timed.
 const ALL_TIMED_BELOW_US: i64 = 1000;
+
+/// Spreads the numbers of calls over all 64 bits, in the ratio that fills them most evenly, so that the
+/// calls which are timed or sampled keep no step with what a client repeats.
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Keys of one sampled command that are counted.
+const SAMPLED_KEYS: usize = 64;
 
 /// Bytes of an unknown command's arguments that its error quotes.
 const QUOTED_BYTES: usize = 128;
@@ -310,9 +318,18 @@ fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandR
         .intersects(Flags::FAST.union(Flags::TIMED_SOMETIMES))
         && !(0..ALL_TIMED_BELOW_US).contains(&ctx.config.slowlog_log_slower_than);
     let weight = if is_quick { TIMED_ONE_IN } else { 1 };
+    let timed_below = if is_quick {
+        u64::MAX / TIMED_ONE_IN
+    } else {
+        u64::MAX
+    };
+    let scattered = calls.wrapping_mul(SCATTER);
     // The first call is timed whatever it is, so that a command that was called has a time.
-    let result = if calls.is_multiple_of(weight) || calls == 1 {
+    let result = if scattered <= timed_below || calls == 1 {
         let weight = if calls == 1 { 1 } else { weight };
+        if scattered <= u64::MAX / hot_keys::SAMPLED_ONE_IN {
+            sample_keys(ctx, entry, args);
+        }
         let start = Instant::now();
         let result = (entry.command.handler)(ctx, args);
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -328,6 +345,14 @@ fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandR
         stats.failed.add(1);
     }
     result
+}
+
+/// Counts the keys of a command for the list of hot keys.
+#[cold]
+fn sample_keys(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) {
+    for position in entry.command.keys.positions(args).take(SAMPLED_KEYS) {
+        ctx.worker.hot_keys.count(args.at(position));
+    }
 }
 
 /// Runs a transaction: all its commands, with nothing in between. `still_valid` is asked once their

@@ -277,6 +277,11 @@ impl Keyspace {
             .scan(cursor, count, |entry| look(View::of(entry)))
     }
 
+    /// Bytes that the library's tables take for the keys that are there.
+    pub fn table_bytes(&self) -> u64 {
+        self.cache.len() * ENTRY_BYTES
+    }
+
     /// Whether `key` exists.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.cache.contains_key(key)

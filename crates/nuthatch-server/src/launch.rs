@@ -56,6 +56,7 @@ pub struct Launched {
     threads: Vec<JoinHandle<io::Result<()>>>,
     addresses: Vec<String>,
     first_port: Option<u16>,
+    http: Option<std::net::TcpListener>,
 }
 
 impl Launched {
@@ -74,9 +75,18 @@ impl Launched {
         self.first_port
     }
 
+    /// Where the dashboard is, if it is served.
+    pub fn dashboard(&self) -> Option<String> {
+        let mut address = self.http.as_ref()?.local_addr().ok()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Some(format!("http://{address}/"))
+    }
+
     /// Runs the control thread here, until the server ends.
     pub fn run(self) -> Result<(), LaunchError> {
-        let result = control::run(&self.server).map_err(system("control thread"));
+        let result = control::run(&self.server, self.http).map_err(system("control thread"));
         self.server.end();
         for thread in self.threads {
             thread
@@ -103,6 +113,8 @@ pub struct Sockets {
     pub tls: Vec<std::net::TcpListener>,
     /// Unix sockets, for clients of Redis.
     pub unix: Vec<UnixListener>,
+    /// TCP, for the dashboard, `/metrics` and the health checks.
+    pub http: Option<std::net::TcpListener>,
 }
 
 impl Sockets {
@@ -112,6 +124,7 @@ impl Sockets {
             redis: listen_all(config, config.port)?,
             tls: listen_all(config, config.tls_port)?,
             unix: Vec::new(),
+            http: listen_http(config)?,
         };
         if !config.unixsocket.is_empty() {
             sockets.unix.push(listen_unix(config)?);
@@ -193,6 +206,7 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         threads,
         addresses,
         first_port,
+        http: sockets.http,
     })
 }
 
@@ -218,6 +232,23 @@ fn end_all_on_failure(worker: Worker) -> io::Result<()> {
     }
     let _end = EndAll(worker.server());
     worker.run()
+}
+
+/// Listens for browsers and scrapers; not if the port is 0.
+fn listen_http(config: &Config) -> Result<Option<std::net::TcpListener>, LaunchError> {
+    /// Connections that wait to be accepted.
+    const BACKLOG: u32 = 128;
+    if config.http_port == 0 {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(config.http_bind, config.http_port);
+    match listen(address, BACKLOG) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => Err(LaunchError::Listen {
+            address: format!("{address} (http-port; 0 serves no dashboard)"),
+            error,
+        }),
+    }
 }
 
 struct TcpAddress {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod big_keys;
 pub mod client;
 pub mod clock;
 pub mod command;
@@ -18,6 +19,9 @@ pub mod executor;
 pub mod field_expiry;
 pub mod glob;
 pub mod hash;
+pub mod history;
+pub mod hot_keys;
+pub mod http;
 pub mod info;
 pub mod keyspace;
 pub mod launch;

@@ -1,10 +1,13 @@
 //! What all threads share.
 
 use crate::acl::Acl;
+use crate::big_keys::BigKeys;
 use crate::client::Clients;
 use crate::command;
-use crate::config::{Config, SettingError};
+use crate::config::{self, Config, Origin, SettingError};
 use crate::control::rates::Rates;
+use crate::history::History;
+use crate::hot_keys::HotKeys;
 use crate::keyspace::Keyspace;
 use crate::mailbox::Mailbox;
 use crate::stats::WorkerStats;
@@ -28,6 +31,8 @@ pub struct WorkerHandle {
     pub mailbox: Mailbox,
     /// What it counts.
     pub stats: WorkerStats,
+    /// The keys that its commands name most.
+    pub hot_keys: HotKeys,
 }
 
 /// Who hears of changes; apart from [`Server`], for the keyspace tells it of removals.
@@ -112,6 +117,12 @@ pub struct Server {
     pub foreign_settings: Mutex<BTreeMap<&'static str, String>>,
     /// What the keyspace had counted when statistics were reset last.
     cache_stats_base: Mutex<StatsSnapshot>,
+    /// What happened lately.
+    pub history: Mutex<History>,
+    /// The keys that take most memory.
+    pub big_keys: Mutex<BigKeys>,
+    /// Where settings come from that are not the defaults.
+    origins: Mutex<BTreeMap<&'static str, Origin>>,
 }
 
 impl Server {
@@ -155,6 +166,9 @@ impl Server {
             config_file: OnceLock::new(),
             foreign_settings: Mutex::default(),
             cache_stats_base: Mutex::default(),
+            history: Mutex::default(),
+            big_keys: Mutex::default(),
+            origins: Mutex::default(),
         }))
     }
 
@@ -176,8 +190,10 @@ impl Server {
     ) -> Result<(), SettingError> {
         let mut current = self.config.write();
         let mut config = Config::clone(&current);
+        let mut changed = Vec::new();
         for (name, text) in changes {
             config.set_live(name, text)?;
+            changed.push(config::info(name)?.name);
         }
         config.check()?;
         if config.maxmemory != current.maxmemory {
@@ -195,9 +211,21 @@ impl Server {
         }
         *current = Arc::new(config);
         drop(current);
+        self.set_origins(changed.into_iter().map(|name| (name, Origin::Client)));
         self.config_version.fetch_add(1, Ordering::Release);
         self.wake_all();
         Ok(())
+    }
+
+    /// Says where the values of some settings come from.
+    pub fn set_origins(&self, origins: impl IntoIterator<Item = (&'static str, Origin)>) {
+        self.origins.lock().extend(origins);
+    }
+
+    /// Where the value of the setting called `name` comes from.
+    pub fn origin(&self, name: &str) -> Origin {
+        let origins = self.origins.lock();
+        origins.get(name).copied().unwrap_or(Origin::Default)
     }
 
     fn bound_memory(&self, bytes: u64) {
@@ -249,6 +277,11 @@ impl Server {
         for worker in self.workers() {
             worker.mailbox.ring();
         }
+    }
+
+    /// Whether it serves clients.
+    pub fn is_ready(&self) -> bool {
+        !self.workers().is_empty() && !self.is_ending.load(Ordering::Relaxed)
     }
 
     /// Ends the server: the data threads send what waits and close.

@@ -116,6 +116,36 @@ impl TimesSum {
         0
     }
 
+    /// What was counted since `earlier`; what was reset meanwhile counts from zero.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let was_reset = self.count() < earlier.count();
+        let growth = |(&now, &before): (&u64, &u64)| {
+            if was_reset {
+                now
+            } else {
+                now.saturating_sub(before)
+            }
+        };
+        let mut counts = [0; BUCKETS];
+        for (count, pair) in counts
+            .iter_mut()
+            .zip(self.counts.iter().zip(&earlier.counts))
+        {
+            *count = growth(pair);
+        }
+        Self { counts }
+    }
+
+    /// The number of events that took at most `ns`, to within a fifth.
+    pub fn count_up_to(&self, ns: u64) -> u64 {
+        let buckets = self.counts.iter().enumerate();
+        buckets
+            .filter(|(bucket, _)| upper_ns(*bucket) <= ns)
+            .map(|(_, &count)| count)
+            .sum()
+    }
+
     /// The upper bound in nanoseconds and the number of each time that occurred.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let occurred = self.counts.iter().enumerate();

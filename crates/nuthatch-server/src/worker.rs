@@ -16,6 +16,7 @@ use crate::connection::{Connection, Stream};
 use crate::context::Context;
 use crate::executor;
 use crate::field_expiry;
+use crate::hot_keys::HotKeys;
 use crate::mailbox::{Mailbox, Message};
 use crate::server::{Server, WorkerHandle, WorkerId};
 use crate::session::Session;
@@ -120,6 +121,7 @@ pub fn prepare(id: WorkerId) -> io::Result<(Poll, Arc<WorkerHandle>)> {
         id,
         mailbox: Mailbox::new(waker),
         stats: crate::server::worker_stats(),
+        hot_keys: HotKeys::default(),
     };
     Ok((poll, Arc::new(handle)))
 }

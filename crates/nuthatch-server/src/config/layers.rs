@@ -77,6 +77,11 @@ impl Layers {
         self.origins.get(name).copied().unwrap_or(Origin::Default)
     }
 
+    /// Where values come from that are not the defaults.
+    pub fn origins(&self) -> impl Iterator<Item = (&'static str, Origin)> + '_ {
+        self.origins.iter().map(|(&name, &origin)| (name, origin))
+    }
+
     /// Sets one value, unless a higher layer has set it.
     pub fn set(&mut self, origin: Origin, name: &str, text: &str) -> Result<(), SettingError> {
         let name = info(name)?.name;

@@ -190,6 +190,18 @@ impl SettingValue for One {
     }
 }
 
+impl SettingValue for std::net::IpAddr {
+    const ALLOWED: &'static str = "an IP address, such as 127.0.0.1, ::1 or 0.0.0.0";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// Addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses(pub Vec<String>);

@@ -61,6 +61,7 @@ impl Running {
             set(&mut config, &port.to_string());
             match *name {
                 "tls-port" => sockets.tls.push(listener),
+                "http-port" => sockets.http = Some(listener),
                 other => panic!("{other} is no port that a server listens on"),
             }
         }

@@ -6,6 +6,7 @@ mod connections;
 mod harness;
 mod harness_tests;
 mod hashes;
+mod http;
 mod info;
 mod permissions;
 mod settings;
