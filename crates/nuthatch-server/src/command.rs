@@ -28,6 +28,7 @@ pub use access::{
     REMOVES, UPDATES,
 };
 pub use arguments::{Options, TimeUnit, deadline_ms, float, integer, is_word};
+pub(crate) use connection::authenticate;
 
 use crate::context::Context;
 use crate::error::CommandResult;

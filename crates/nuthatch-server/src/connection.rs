@@ -5,6 +5,7 @@ use crate::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use nuthatch_wire::memcached;
 use nuthatch_wire::resp::{Protocol, RequestParser};
 use std::io::{self, Read, Write};
 use std::time::Instant;
@@ -124,6 +125,8 @@ pub struct Connection {
     pub session: Session,
     /// Reads requests.
     pub parser: RequestParser,
+    /// Reads them if they are memcached's.
+    pub memcached: Option<memcached::RequestParser>,
     /// The version that replies are written in.
     pub protocol: Protocol,
     /// The beginning of a request that is not complete, or requests that wait.
@@ -149,6 +152,7 @@ impl Connection {
             stream,
             session,
             parser,
+            memcached: None,
             protocol: Protocol::Resp2,
             input: Vec::new(),
             output: Vec::new(),

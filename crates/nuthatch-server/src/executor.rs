@@ -236,7 +236,7 @@ fn admit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
 
 /// Asks the user's rules.
 #[cold]
-fn permit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
+pub(crate) fn permit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
     let user = &ctx.session.user;
     let Err(denial) = user.rules().check(entry, args) else {
         return Ok(());

@@ -14,10 +14,12 @@ use crate::error::CommandError;
 use crate::hash::{FieldDeadlines, FieldView, FlatHash, FlatLimits, HashRef};
 use crate::locks::KeyLocks;
 use crate::object::{self, Entry, Value};
+use crate::stamp::Stamp;
 use nuthatch::{
     BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
     RemovalCause,
 };
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
 /// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
@@ -59,6 +61,15 @@ impl<'a> View<'a> {
         self.value.hash()
     }
 
+    /// What clients of memcached keep with the string, if one of them has written it.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let item = self.entry.key();
+        match item.value() {
+            ItemValue::Bytes(bytes) => Stamp::decode(item.tag(), bytes),
+            ItemValue::Object(_) => None,
+        }
+    }
+
     /// When the key expires, in milliseconds since 1970; `None` if never.
     pub fn deadline_ms(&self) -> Option<u64> {
         Some(self.entry.deadline_ns()? / 1_000_000)
@@ -87,6 +98,17 @@ pub enum Effect<'a> {
         key: &'a [u8],
         /// The string, in parts that follow one another.
         parts: &'a [&'a [u8]],
+        /// When it expires, in milliseconds since 1970.
+        deadline_ms: Option<u64>,
+    },
+    /// The key holds a string, with what clients of memcached keep with it.
+    PutStamped {
+        /// The key.
+        key: &'a [u8],
+        /// The string, in parts that follow one another.
+        parts: &'a [&'a [u8]],
+        /// What is kept with it.
+        stamp: Stamp,
         /// When it expires, in milliseconds since 1970.
         deadline_ms: Option<u64>,
     },
@@ -144,6 +166,7 @@ impl<'a> Effect<'a> {
     pub fn key(&self) -> Option<&'a [u8]> {
         match *self {
             Self::Put { key, .. }
+            | Self::PutStamped { key, .. }
             | Self::PutHash { key, .. }
             | Self::HashSet { key, .. }
             | Self::HashDelete { key, .. }
@@ -258,6 +281,12 @@ impl Keyspace {
         self.cache.prefetch(keys, Entry::prefetch);
     }
 
+    /// A number that tells values apart, for strings without a number of their own. Equal values have
+    /// equal numbers. It costs a pass over the value.
+    pub fn value_number(&self, value: &[u8]) -> u64 {
+        self.hasher.hash_one(value)
+    }
+
     /// Passes the value of `key` to `look`: a hit or a miss.
     #[inline]
     pub fn read<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {
@@ -298,6 +327,18 @@ impl Keyspace {
             } => {
                 let item = Item::from_bytes(key, object::STRING, parts)?;
                 self.put(item, deadline_ms)?;
+                Ok(Change::any(true))
+            }
+            Effect::PutStamped {
+                key,
+                parts,
+                stamp,
+                deadline_ms,
+            } => {
+                let (tag, suffix) = stamp.encode();
+                let mut parts: SmallVec<[&[u8]; 4]> = parts.into();
+                parts.push(&suffix);
+                self.put(Item::from_bytes(key, tag, &parts)?, deadline_ms)?;
                 Ok(Change::any(true))
             }
             Effect::Delete { key } => {

@@ -111,6 +111,8 @@ pub struct Sockets {
     pub redis: Vec<std::net::TcpListener>,
     /// TCP, for clients of Redis that speak TLS.
     pub tls: Vec<std::net::TcpListener>,
+    /// TCP, for clients of memcached.
+    pub memcached: Vec<std::net::TcpListener>,
     /// Unix sockets, for clients of Redis.
     pub unix: Vec<UnixListener>,
     /// TCP, for the dashboard, `/metrics` and the health checks.
@@ -123,6 +125,7 @@ impl Sockets {
         let mut sockets = Self {
             redis: listen_all(config, config.port)?,
             tls: listen_all(config, config.tls_port)?,
+            memcached: listen_all(config, config.memcached_port)?,
             unix: Vec::new(),
             http: listen_http(config)?,
         };
@@ -161,6 +164,11 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
             addresses.push(format!("redis tls   {bound}"));
             listeners.push(Listener::Tls(listener, Arc::clone(&tls)));
         }
+    }
+    for listener in sockets.memcached {
+        let (listener, bound) = adopt(listener)?;
+        addresses.push(format!("memcached   {bound}"));
+        listeners.push(Listener::Memcached(listener));
     }
     for listener in sockets.unix {
         addresses.push(format!("redis       {}", config.unixsocket));

@@ -4,13 +4,15 @@
 
 use crate::error::CommandError;
 use crate::hash::{FlatBuffer, FlatHash, HashRef, SharedHash};
+use crate::stamp;
 use nuthatch::{Item, ItemValue};
 use std::sync::Arc;
 
 /// A key and its value.
 pub type Entry = Item<Object>;
 
-/// The tag of an item whose bytes are a string, and of one that holds an object.
+/// The tag of an item whose bytes are a string and nothing else, and of one that holds an object. A
+/// string with a [`Stamp`](stamp::Stamp) has a tag of its own.
 pub const STRING: u8 = 0;
 /// The tag of an item whose bytes are a flat hash.
 pub const HASH: u8 = 1;
@@ -47,6 +49,9 @@ impl<'a> Value<'a> {
         match item.value() {
             ItemValue::Bytes(bytes) if item.tag() == HASH => {
                 Self::Hash(HashRef::Flat(FlatHash::from_bytes(bytes)))
+            }
+            ItemValue::Bytes(bytes) if stamp::is_stamped(item.tag()) => {
+                Self::String(stamp::without_stamp(item.tag(), bytes))
             }
             ItemValue::Bytes(bytes) => Self::String(bytes),
             ItemValue::Object(Object::Hash(hash)) => Self::Hash(HashRef::Indexed(hash)),

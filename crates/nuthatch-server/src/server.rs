@@ -10,6 +10,7 @@ use crate::history::History;
 use crate::hot_keys::HotKeys;
 use crate::keyspace::Keyspace;
 use crate::mailbox::Mailbox;
+use crate::memcached;
 use crate::stats::WorkerStats;
 use crate::watch::{Attention, Reasons, Watched};
 use nuthatch::{BuildError, RemovalCause, StatsSnapshot};
@@ -93,6 +94,8 @@ pub struct Server {
     pub observers: Arc<Observers>,
     /// Users and what they may do.
     pub acl: Acl,
+    /// What memcached's protocol needs besides.
+    pub memcached: memcached::Shared,
     /// Who is connected.
     pub clients: Clients,
     /// The data threads; set once they have begun.
@@ -152,6 +155,7 @@ impl Server {
             keyspace,
             observers,
             acl,
+            memcached: memcached::Shared::new(now_ms),
             clients: Clients::default(),
             workers: OnceLock::new(),
             started_ms: now_ms,

@@ -204,11 +204,92 @@ impl ErrorCodes {
     }
 }
 
+/// What is counted of memcached's commands, under the names that `stats` has for it.
+#[derive(Debug, Default)]
+pub struct MemcachedTally {
+    /// Keys asked for.
+    pub cmd_get: Tally,
+    /// Values brought.
+    pub cmd_set: Tally,
+    /// `flush_all`.
+    pub cmd_flush: Tally,
+    /// Keys touched, with or without being asked for.
+    pub cmd_touch: Tally,
+    /// Meta commands.
+    pub cmd_meta: Tally,
+    /// Keys asked for and found.
+    pub get_hits: Tally,
+    /// Keys asked for and not found.
+    pub get_misses: Tally,
+    /// Keys deleted.
+    pub delete_hits: Tally,
+    /// Keys to delete and not found.
+    pub delete_misses: Tally,
+    /// Numbers increased.
+    pub incr_hits: Tally,
+    /// Numbers to increase and not found.
+    pub incr_misses: Tally,
+    /// Numbers decreased.
+    pub decr_hits: Tally,
+    /// Numbers to decrease and not found.
+    pub decr_misses: Tally,
+    /// Values replaced as their unique number was right.
+    pub cas_hits: Tally,
+    /// Values to replace and not found.
+    pub cas_misses: Tally,
+    /// Values not replaced as their unique number was another one.
+    pub cas_badval: Tally,
+    /// Keys touched and found.
+    pub touch_hits: Tally,
+    /// Keys touched and not found.
+    pub touch_misses: Tally,
+    /// Tries to authenticate.
+    pub auth_cmds: Tally,
+    /// Tries that failed.
+    pub auth_errors: Tally,
+    /// Values refused for their size.
+    pub store_too_large: Tally,
+    /// Values refused for want of memory.
+    pub store_no_memory: Tally,
+}
+
+impl MemcachedTally {
+    /// All counts with their names.
+    pub fn named(&self) -> [(&'static str, &Tally); 22] {
+        [
+            ("cmd_get", &self.cmd_get),
+            ("cmd_set", &self.cmd_set),
+            ("cmd_flush", &self.cmd_flush),
+            ("cmd_touch", &self.cmd_touch),
+            ("cmd_meta", &self.cmd_meta),
+            ("get_hits", &self.get_hits),
+            ("get_misses", &self.get_misses),
+            ("delete_misses", &self.delete_misses),
+            ("delete_hits", &self.delete_hits),
+            ("incr_misses", &self.incr_misses),
+            ("incr_hits", &self.incr_hits),
+            ("decr_misses", &self.decr_misses),
+            ("decr_hits", &self.decr_hits),
+            ("cas_misses", &self.cas_misses),
+            ("cas_hits", &self.cas_hits),
+            ("cas_badval", &self.cas_badval),
+            ("touch_hits", &self.touch_hits),
+            ("touch_misses", &self.touch_misses),
+            ("auth_cmds", &self.auth_cmds),
+            ("auth_errors", &self.auth_errors),
+            ("store_too_large", &self.store_too_large),
+            ("store_no_memory", &self.store_no_memory),
+        ]
+    }
+}
+
 /// What one data thread counts.
 #[derive(Debug)]
 pub struct WorkerStats {
     /// By the command's number.
     pub commands: Box<[CommandTally]>,
+    /// Of memcached's commands.
+    pub memcached: MemcachedTally,
     /// Clients connected.
     pub clients: Tally,
     /// Connections taken.
@@ -242,6 +323,7 @@ impl WorkerStats {
     pub fn new(commands: usize) -> Self {
         Self {
             commands: (0..commands).map(|_| CommandTally::default()).collect(),
+            memcached: MemcachedTally::default(),
             clients: Tally::default(),
             connections: Tally::default(),
             read_bytes: Tally::default(),
@@ -273,6 +355,9 @@ impl WorkerStats {
             command.times.reset();
         }
         self.errors_by_code.0.lock().clear();
+        for (_, tally) in self.memcached.named() {
+            tally.set(0);
+        }
         for tally in [
             &self.connections,
             &self.read_bytes,

@@ -18,12 +18,14 @@ use crate::executor;
 use crate::field_expiry;
 use crate::hot_keys::HotKeys;
 use crate::mailbox::{Mailbox, Message};
+use crate::memcached;
 use crate::server::{Server, WorkerHandle, WorkerId};
 use crate::session::Session;
 use crate::tls::TlsStream;
 use hashbrown::HashMap;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
+use nuthatch_wire::memcached::Parsed;
 use nuthatch_wire::resp::{
     Args, Batch, Limits, OwnedRequest, ProtocolError, Reply, RequestParser, Status,
 };
@@ -43,6 +45,8 @@ const STALL_BYTES: usize = 256 * 1024;
 const KEPT_REPLY_BYTES: usize = 256 * 1024;
 /// Connections accepted before others get their turn.
 const ACCEPTS_PER_TURN: usize = 256;
+/// Bytes that a client of memcached's may send as name and password.
+const MAX_CREDENTIALS_BYTES: usize = 16 * 1024;
 /// How often limits that depend on time are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -64,6 +68,8 @@ pub enum Listener {
     Unix(UnixListener),
     /// TCP, encrypted.
     Tls(TcpListener, Arc<rustls::ServerConfig>),
+    /// TCP, for clients of memcached.
+    Memcached(TcpListener),
 }
 
 /// See the module's text.
@@ -137,7 +143,9 @@ impl Worker {
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token(FIRST_LISTENER + index);
             match listener {
-                Listener::Tcp(listener) | Listener::Tls(listener, _) => {
+                Listener::Tcp(listener)
+                | Listener::Tls(listener, _)
+                | Listener::Memcached(listener) => {
                     poll.registry()
                         .register(listener, token, Interest::READABLE)?;
                 }
@@ -213,6 +221,9 @@ impl Worker {
             for connection in self.connections.iter_mut().flatten() {
                 let authenticated = connection.session.is_authenticated;
                 connection.parser.set_limits(limits, authenticated);
+                if let Some(parser) = &mut connection.memcached {
+                    parser.set_limits(memcached_limits(&self.config, authenticated));
+                }
             }
         }
     }
@@ -261,7 +272,9 @@ impl Worker {
 
     fn accept(&mut self, index: usize) -> io::Result<()> {
         let (stream, route, is_foreign) = match &self.listeners[index] {
-            Listener::Tcp(listener) | Listener::Tls(listener, _) => {
+            Listener::Tcp(listener)
+            | Listener::Tls(listener, _)
+            | Listener::Memcached(listener) => {
                 let (stream, address) = listener.accept()?;
                 stream.set_nodelay(true)?;
                 keep_alive(&stream, self.config.tcp_keepalive)?;
@@ -290,12 +303,13 @@ impl Worker {
                 (Stream::Unix(stream), route, false)
             }
         };
-        self.welcome(stream, route, is_foreign);
+        let is_memcached = matches!(self.listeners[index], Listener::Memcached(_));
+        self.welcome(stream, route, is_foreign, is_memcached);
         Ok(())
     }
 
     /// Turns a new client away, or gives it to the data thread with the fewest.
-    fn welcome(&mut self, mut stream: Stream, route: Route, is_foreign: bool) {
+    fn welcome(&mut self, mut stream: Stream, route: Route, is_foreign: bool, is_memcached: bool) {
         let refusal = if self.server.clients.len() >= self.config.maxclients as usize {
             Some("-ERR max number of clients reached\r\n")
         } else if is_foreign
@@ -315,6 +329,11 @@ impl Worker {
             self.server
                 .rejected_connections
                 .fetch_add(1, Ordering::Relaxed);
+            let text = if is_memcached {
+                format!("SERVER_ERROR {}", &text[1..])
+            } else {
+                text.to_owned()
+            };
             // Whether the client hears why is up to its socket; before a handshake there is no way.
             if !stream.is_opening()
                 && let Err(error) = stream.write(text.as_bytes())
@@ -338,7 +357,13 @@ impl Worker {
         let session = Session::new(client, user, is_authenticated);
         let mut parser = RequestParser::new(limits(&self.config));
         parser.set_limits(limits(&self.config), is_authenticated);
-        let connection = Box::new(Connection::new(stream, session, parser));
+        let mut connection = Box::new(Connection::new(stream, session, parser));
+        if is_memcached {
+            let limits = memcached_limits(&self.config, is_authenticated);
+            connection.memcached = Some(nuthatch_wire::memcached::RequestParser::new(limits));
+            let client = &connection.session.client;
+            client.set_flags(ClientFlags::MEMCACHED, true);
+        }
         let worker = &self.server.workers()[target];
         // Counted here, so that the next client goes elsewhere; a thread that takes it counts itself.
         if target == self.handle.id {
@@ -478,6 +503,9 @@ impl Worker {
 
     /// Runs the requests in `bytes`; returns how many bytes they took.
     fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        if connection.memcached.is_some() {
+            return self.process_memcached(connection, bytes);
+        }
         self.reply.set_protocol(connection.protocol);
         let mut batch = std::mem::take(&mut self.batch);
         let mut consumed = 0;
@@ -597,6 +625,53 @@ impl Worker {
         if self.reply.len() >= STALL_BYTES {
             self.send(connection);
         }
+    }
+
+    /// As [`process`](Self::process), of memcached's requests.
+    fn process_memcached(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        let mut consumed = 0;
+        memcached::flush_if_due(&self.server, &self.config, &self.handle);
+        while !connection.is_held_up() {
+            let is_authenticated = connection.session.is_authenticated;
+            let parser = connection
+                .memcached
+                .as_mut()
+                .expect("a connection of memcached's");
+            match parser.parse(&bytes[consumed..]) {
+                Parsed::Whole {
+                    consumed: length,
+                    request,
+                } => {
+                    let mut context = Context {
+                        server: &self.server,
+                        config: &self.config,
+                        session: &mut connection.session,
+                        reply: &mut self.reply,
+                        worker: &self.handle,
+                        in_transaction: false,
+                    };
+                    memcached::execute(&mut context, request);
+                    consumed += length;
+                }
+                Parsed::Skipped { consumed: length } => consumed += length,
+                Parsed::Incomplete { .. } => break,
+                Parsed::Hopeless => {
+                    connection.session.closing = true;
+                    break;
+                }
+            }
+            if connection.session.is_authenticated != is_authenticated {
+                parser.set_limits(memcached_limits(
+                    &self.config,
+                    connection.session.is_authenticated,
+                ));
+            }
+            if self.reply.len() >= STALL_BYTES {
+                self.send(connection);
+            }
+        }
+        self.send(connection);
+        consumed
     }
 
     /// Writes what the reply buffer holds, or keeps it for when the socket takes it.
@@ -764,6 +839,7 @@ impl Worker {
             return;
         }
         self.next_tick = now + TICK;
+        memcached::flush_if_due(&self.server, &self.config, &self.handle);
         let idle_ms = self
             .config
             .idle_timeout()
@@ -797,6 +873,19 @@ fn limits(config: &Config) -> Limits {
     Limits {
         max_bulk_bytes: usize::try_from(config.proto_max_bulk_len.0).unwrap_or(usize::MAX),
         ..Limits::default()
+    }
+}
+
+/// What the settings allow of a request of memcached's.
+fn memcached_limits(config: &Config, is_authenticated: bool) -> nuthatch_wire::memcached::Limits {
+    let max_value_bytes = usize::try_from(config.proto_max_bulk_len.0).unwrap_or(usize::MAX);
+    nuthatch_wire::memcached::Limits {
+        max_value_bytes: if is_authenticated {
+            max_value_bytes
+        } else {
+            max_value_bytes.min(MAX_CREDENTIALS_BYTES)
+        },
+        ..nuthatch_wire::memcached::Limits::default()
     }
 }
 

@@ -230,7 +230,7 @@ fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 }
 
 /// Makes the connection the user's, if the password is right.
-fn authenticate(ctx: &mut Context<'_>, name: &[u8], password: &[u8]) -> CommandResult {
+pub(crate) fn authenticate(ctx: &mut Context<'_>, name: &[u8], password: &[u8]) -> CommandResult {
     let Some(user) = ctx.server.acl.authenticate(name, password) else {
         ctx.note_refusal(Refusal::Authentication, AUTH, name);
         return Err(WRONG_PASSWORD.into());

@@ -66,7 +66,11 @@ impl Keyspace {
                 }
                 Ok(change)
             }
-            Effect::Put { .. } | Effect::Delete { .. } | Effect::Expire { .. } | Effect::Clear => {
+            Effect::Put { .. }
+            | Effect::PutStamped { .. }
+            | Effect::Delete { .. }
+            | Effect::Expire { .. }
+            | Effect::Clear => {
                 unreachable!("an effect on hashes")
             }
         }

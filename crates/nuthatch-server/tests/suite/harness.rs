@@ -62,6 +62,7 @@ impl Running {
             match *name {
                 "tls-port" => sockets.tls.push(listener),
                 "http-port" => sockets.http = Some(listener),
+                "memcached-port" => sockets.memcached.push(listener),
                 other => panic!("{other} is no port that a server listens on"),
             }
         }
@@ -368,6 +369,17 @@ impl Client {
             assert!(self.receive() > 0, "the connection was closed");
         }
         self.received.drain(..length).collect()
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn read_line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.read_bytes(end + 2);
+                return String::from_utf8_lossy(&line[..end]).into_owned();
+            }
+            assert!(self.receive() > 0, "the connection was closed");
+        }
     }
 
     /// Everything that comes until the server closes the connection.

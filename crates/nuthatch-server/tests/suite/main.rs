@@ -8,6 +8,7 @@ mod harness_tests;
 mod hashes;
 mod http;
 mod info;
+mod memcached;
 mod permissions;
 mod settings;
 mod tls;

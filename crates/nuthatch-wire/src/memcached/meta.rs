@@ -86,6 +86,9 @@ impl MetaFlags {
         }
         for word in words.iter() {
             let (letter, token) = (word[0], &word[1..]);
+            if !letter.is_ascii_alphabetic() {
+                return Err(RequestError::Format);
+            }
             match seen.get_mut(usize::from(letter)) {
                 Some(seen) if !*seen => *seen = true,
                 _ => return Err(RequestError::DuplicateFlag),
@@ -109,8 +112,11 @@ impl MetaFlags {
                 b'J' => flags.initial = number(unsigned(token)).unwrap_or(0),
                 b'D' => flags.delta = number(unsigned(token)),
                 b'F' => {
-                    let value = number(unsigned(token).filter(|&value| value <= u32::MAX.into()));
-                    flags.client_flags = value.unwrap_or(0) as u32;
+                    let value = unsigned(token).and_then(|value| u32::try_from(value).ok());
+                    flags.client_flags = value.unwrap_or_else(|| {
+                        is_wrong = Some(RequestError::Format);
+                        0
+                    });
                 }
                 b'M' => flags.mode = Some(token.first().copied().unwrap_or(b' ')),
                 b'v' => flags.wants_value = true,

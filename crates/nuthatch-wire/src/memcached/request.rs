@@ -431,11 +431,12 @@ pub(super) fn unsigned(word: &[u8]) -> Option<u64> {
     })
 }
 
-/// As [`unsigned`], with a sign if it is negative.
+/// As [`unsigned`], with a sign or without.
 pub(super) fn signed(word: &[u8]) -> Option<i64> {
-    match word.strip_prefix(b"-") {
-        Some(digits) => 0_i64.checked_sub_unsigned(unsigned(digits)?),
-        None => unsigned(word)?.try_into().ok(),
+    match word.split_first()? {
+        (b'-', digits) => 0_i64.checked_sub_unsigned(unsigned(digits)?),
+        (b'+', digits) => unsigned(digits)?.try_into().ok(),
+        _ => unsigned(word)?.try_into().ok(),
     }
 }
 
