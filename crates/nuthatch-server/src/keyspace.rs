@@ -403,7 +403,8 @@ impl Keyspace {
     }
 }
 
-/// A time in milliseconds as the library's clock has it. Times after the year 2554 never come.
+/// A time in milliseconds as the library's clock has it. Times after the year 2554 are the last one
+/// that it has, which is not yet never: the key still is one that expires.
 fn deadline_ns(deadline_ms: u64) -> u64 {
-    deadline_ms.saturating_mul(1_000_000)
+    deadline_ms.saturating_mul(1_000_000).min(u64::MAX - 1)
 }

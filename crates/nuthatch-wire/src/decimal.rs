@@ -150,8 +150,12 @@ impl Decimal {
         let Some(kept) = self.digits.len().checked_sub(dropped) else {
             return Vec::new();
         };
-        let rounds_up = self.digits[kept] >= 5;
-        let digits = &self.digits[..kept];
+        let (digits, dropped) = self.digits.split_at(kept);
+        // A half goes to the even digit, so that what was rounded up once is not so again on its way
+        // back to zero.
+        let is_half = dropped[0] == 5 && dropped[1..].iter().all(|digit| *digit == 0);
+        let is_odd = digits.last().is_some_and(|digit| digit % 2 == 1);
+        let rounds_up = if is_half { is_odd } else { dropped[0] >= 5 };
         if rounds_up {
             add_digits(digits, &[1])
         } else {
@@ -283,7 +287,10 @@ mod tests {
             ("0.1", "0.2", "0.3"),
             ("1e-17", "0", "0.00000000000000001"),
             ("4e-18", "0", "0"),
-            ("5e-18", "0", "0.00000000000000001"),
+            ("5e-18", "0", "0"),
+            ("5000001e-24", "0", "0.00000000000000001"),
+            ("15e-18", "0", "0.00000000000000002"),
+            ("0.02439024390243902", "-0.024390243902439025", "0"),
             ("-4e-18", "0", "0"),
             ("0.99999999999999999", "0.000000000000000009", "1"),
             ("9.999999999999999999", "0", "10"),
