@@ -220,6 +220,18 @@ impl<'a> Context<'a> {
         expired.fetch_add(fields as u64, Ordering::Relaxed);
     }
 
+    /// Removes `key` because it was given a time that is over. Returns whether it was there.
+    pub fn delete_expired(&mut self, key: &[u8]) -> Result<bool, CommandError> {
+        let was_there = self.delete(key, Event::EXPIRED)?;
+        if was_there {
+            self.server
+                .observers
+                .expired
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(was_there)
+    }
+
     /// Tells those who want to hear that `key` has changed, or all keys.
     #[inline]
     pub fn changed(&mut self, key: Option<&[u8]>, event: Event) {

@@ -293,6 +293,13 @@ impl Keyspace {
         self.cache.with_entry(key, |entry| look(View::of(entry)))
     }
 
+    /// As [`read`](Self::read), of many keys in their order; `None` for each that does not exist.
+    pub fn read_many(&self, keys: &[&[u8]], mut look: impl FnMut(Option<View<'_>>)) {
+        self.cache.with_many(keys, Entry::prefetch, |_, entry| {
+            look(entry.map(View::of));
+        });
+    }
+
     /// As [`read`](Self::read), but neither policy nor statistics take notice.
     #[inline]
     pub fn peek<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {

@@ -188,7 +188,7 @@ fn set_deadline(
     let is_changed = if !is_allowed {
         false
     } else if deadline_ms <= ctx.now_ms() {
-        ctx.delete(key, Event::EXPIRED)?
+        ctx.delete_expired(key)?
     } else {
         let effect = Effect::Expire {
             key,

@@ -361,7 +361,7 @@ fn put_until(
     deadline_ms: u64,
 ) -> Result<(), CommandError> {
     if deadline_ms <= ctx.now_ms() {
-        ctx.delete(key, Event::EXPIRED)?;
+        ctx.delete_expired(key)?;
         return Ok(());
     }
     ctx.put(key, value, Some(deadline_ms), SET)?;
@@ -506,7 +506,7 @@ fn getex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     match lifetime {
         None => {}
         Some(Some(deadline_ms)) if deadline_ms <= ctx.now_ms() => {
-            ctx.delete(key, Event::EXPIRED)?;
+            ctx.delete_expired(key)?;
         }
         Some(None) if before_ms.is_none() => {}
         Some(deadline_ms) => {
@@ -534,18 +534,15 @@ fn delifeq(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 }
 
 fn mget(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
-    let keys = args.from(1);
-    ctx.reply.array(keys.len());
-    for key in keys.iter() {
-        let reply = &mut *ctx.reply;
-        let found = ctx.server.keyspace.read(key, |view| match view.string() {
-            Ok(bytes) => reply.bulk(bytes),
-            Err(_) => reply.null(),
-        });
-        if found.is_none() {
-            ctx.reply.null();
+    let keys: SmallVec<[&[u8]; 32]> = args.from(1).iter().collect();
+    let reply = &mut *ctx.reply;
+    reply.array(keys.len());
+    ctx.server.keyspace.read_many(&keys, |view| {
+        match view.and_then(|view| view.string().ok()) {
+            Some(bytes) => reply.bulk(bytes),
+            None => reply.null(),
         }
-    }
+    });
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole server over its sockets, as its clients see it: one program, a module for each
 //! subject. [`harness`] starts servers and speaks the protocol.
 
+mod bits;
 mod catalog;
 mod connections;
 mod harness;
@@ -8,8 +9,10 @@ mod harness_tests;
 mod hashes;
 mod http;
 mod info;
+mod keys;
 mod memcached;
 mod permissions;
 mod settings;
+mod strings;
 mod tls;
 mod transactions;
