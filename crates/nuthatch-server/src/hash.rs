@@ -13,6 +13,7 @@
 //! and by the hash's weight.
 
 mod deadlines;
+pub mod disposal;
 mod flat;
 mod indexed;
 
@@ -146,6 +147,12 @@ impl SharedHash {
             self.weighed_bytes.store(bytes, Ordering::Relaxed);
         }
         is_off
+    }
+}
+
+impl Drop for SharedHash {
+    fn drop(&mut self) {
+        disposal::dispose(std::mem::take(self.fields.get_mut()));
     }
 }
 
