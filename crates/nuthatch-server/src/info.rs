@@ -6,6 +6,7 @@ use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::command;
 use crate::control::memory;
+use crate::hash::disposal;
 use crate::server::Server;
 use crate::stats::TimesSum;
 use crate::version;
@@ -252,6 +253,8 @@ fn of_memory(report: &mut Report, server: &Server) {
         server.config().get("maxmemory-policy").unwrap_or_default(),
     );
     report.bytes("maxmemory_items", cache.capacity());
+    report.line("lazyfree_pending_objects", disposal::waiting());
+    report.line("lazyfreed_objects", disposal::dropped());
     report.line(
         "mem_clients_normal",
         server.total(|stats| stats.buffered_bytes.get()),
