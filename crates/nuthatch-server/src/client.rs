@@ -38,6 +38,12 @@ bitflags::bitflags! {
         const READONLY = 1 << 10;
         /// It is being closed.
         const CLOSING = 1 << 11;
+        /// Its request waits until a pause is over.
+        const WAITING = 1 << 13;
+        /// It imports data.
+        const IMPORT_SOURCE = 1 << 14;
+        /// It can be sent to another server.
+        const CAPA_REDIRECT = 1 << 15;
         /// It speaks memcached's protocol.
         const MEMCACHED = 1 << 12;
     }
@@ -70,6 +76,8 @@ pub struct Client {
     pub address: String,
     /// Where it came to.
     pub local_address: String,
+    /// The number of its socket.
+    pub descriptor: i32,
     /// Its data thread.
     pub worker: WorkerId,
     /// When it came, in milliseconds since 1970.
@@ -115,6 +123,8 @@ pub struct Route {
     pub address: String,
     /// Ours.
     pub local_address: String,
+    /// The number of the socket.
+    pub descriptor: i32,
     /// Whether it is a Unix socket.
     pub is_unix: bool,
 }
@@ -126,6 +136,7 @@ impl Client {
             id,
             address: route.address,
             local_address: route.local_address,
+            descriptor: route.descriptor,
             worker,
             connected_ms: now_ms,
             active_ms: AtomicU64::new(now_ms),

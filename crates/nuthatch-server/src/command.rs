@@ -9,6 +9,7 @@ mod acl;
 mod arguments;
 mod bits;
 mod catalog;
+mod clients;
 mod cluster;
 mod connection;
 mod counters;
@@ -17,6 +18,7 @@ mod hashes;
 mod keys;
 mod lcs;
 mod object;
+mod pubsub;
 mod server;
 mod settings;
 mod strings;
@@ -28,6 +30,7 @@ pub use access::{
     REMOVES, UPDATES,
 };
 pub use arguments::{Options, TimeUnit, deadline_ms, float, integer, is_word};
+pub use clients::client_line;
 pub(crate) use connection::authenticate;
 
 use crate::context::Context;
@@ -52,7 +55,9 @@ const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     settings::COMMANDS,
     acl::COMMANDS,
+    clients::COMMANDS,
     transactions::COMMANDS,
+    pubsub::COMMANDS,
 ];
 
 /// Runs a command. What it writes to the context's reply is dropped if it returns an error.

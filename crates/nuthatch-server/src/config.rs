@@ -18,6 +18,7 @@ pub use value::{
     OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
 };
 
+use crate::events::EventClasses;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -180,7 +181,7 @@ settings! {
     /// above the soft limit.
     client_output_buffer_limit: OutputLimits = OutputLimits::default(), "client-output-buffer-limit", live;
     /// Which events of keys are published, as letters; empty for none.
-    notify_keyspace_events: String = String::new(), "notify-keyspace-events", live;
+    notify_keyspace_events: EventClasses = EventClasses::empty(), "notify-keyspace-events", live;
     /// Keys remembered for clients that track them at most; 0 for no limit.
     tracking_table_max_keys: u64 = 1_000_000, "tracking-table-max-keys", live;
     /// Microseconds from which on a command is kept in the slow log; negative for never.

@@ -1,5 +1,6 @@
 //! A client's connection: its socket, and what is between socket and commands.
 
+use crate::push::Push;
 use crate::session::Session;
 use crate::tls::TlsStream;
 use mio::event::Source;
@@ -173,7 +174,7 @@ impl Connection {
     /// Whether no request may be run at present.
     #[inline]
     pub fn is_held_up(&self) -> bool {
-        self.session.closing || self.is_stalled
+        self.session.closing || self.is_stalled || self.session.is_waiting()
     }
 
     /// Bytes that requests and replies take between events.
@@ -196,12 +197,23 @@ impl Connection {
         Ok(read)
     }
 
-    /// Keeps bytes that the socket has not taken.
-    pub fn keep_unsent(&mut self, bytes: &[u8]) {
+    /// Keeps something that is no reply, as the client's version has it, until it is flushed.
+    pub fn keep_push(&mut self, push: &Push) {
+        self.make_room();
+        push.write(&self.session, self.protocol, &mut self.output);
+    }
+
+    /// Forgets what the socket has taken, if that is most.
+    fn make_room(&mut self) {
         if self.sent > 0 && self.sent >= self.output.len() / 2 {
             self.output.drain(..self.sent);
             self.sent = 0;
         }
+    }
+
+    /// Keeps bytes that the socket has not taken.
+    pub fn keep_unsent(&mut self, bytes: &[u8]) {
+        self.make_room();
         self.output.extend_from_slice(bytes);
     }
 

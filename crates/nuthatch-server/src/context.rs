@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::{Change, Effect, EffectError, Keyspace};
 use crate::object::ValueCopy;
+use crate::push::Outbox;
 use crate::server::{Server, WorkerHandle};
 use crate::session::Session;
 use crate::watch::Reasons;
@@ -27,6 +28,8 @@ pub enum EventClass {
     Evicted,
     /// `n`: new keys.
     New,
+    /// `m`: reads of keys that do not exist.
+    Missed,
 }
 
 /// What happened to a key, as it is published.
@@ -46,6 +49,12 @@ impl Event {
             name,
         }
     }
+
+    /// The event of a key that had to make room.
+    pub const EVICTED: Self = Self {
+        class: EventClass::Evicted,
+        name: "evicted",
+    };
 
     /// The event of a key whose time is over.
     pub const EXPIRED: Self = Self {
@@ -261,13 +270,14 @@ impl<'a> Context<'a> {
     }
 
     #[cold]
-    fn tell(&mut self, key: Option<&[u8]>, _event: Event, reasons: Reasons) {
+    fn tell(&mut self, key: Option<&[u8]>, event: Event, reasons: Reasons) {
         let observers = &self.server.observers;
-        if let Some(key) = key
-            && reasons.contains(Reasons::WATCHED)
-        {
-            observers.watched.touch(key);
-        }
+        observers.tell(key, event, reasons, &mut self.outbox());
+    }
+
+    /// Where pushes of this command go.
+    pub fn outbox(&mut self) -> Outbox<'_> {
+        Outbox::of(&self.server.observers.post, self.session)
     }
 }
 

@@ -64,6 +64,8 @@ async fn serve(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()
                     }
                     field_expiry::request(server, clock::now_ms());
                 }
+                let max_tracked_keys = server.config().tracking_table_max_keys;
+                server.observers.keep_up(clock::now_ms(), max_tracked_keys);
                 governor.govern(server);
                 sampler.sample(server, Instant::now());
                 server.big_keys.lock().step(&server.keyspace, clock::now_ms());

@@ -8,8 +8,10 @@ use crate::error::{CommandError, CommandResult};
 use crate::hot_keys;
 use crate::locks::Held;
 use crate::session::{ReplyMode, Transaction};
+use crate::watch::Reasons;
 use nuthatch_wire::resp::{Args, OwnedRequest, Protocol};
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -55,8 +57,8 @@ pub fn execute(ctx: &mut Context<'_>, args: Args<'_>) {
             fail(ctx, start, &error);
         }
     }
-    if ctx.session.reply_mode != ReplyMode::On {
-        apply_reply_mode(ctx, start);
+    if ctx.session.has_aftermath() {
+        settle(ctx, start);
     }
 }
 
@@ -69,20 +71,35 @@ fn fail(ctx: &mut Context<'_>, start: usize, error: &CommandError) {
     ctx.worker.stats.errors_by_code.add(&text);
 }
 
+/// What is left to do after few commands: replies that are dropped, and what the command has pushed to
+/// its own caller.
 #[cold]
-fn apply_reply_mode(ctx: &mut Context<'_>, start: usize) {
-    match ctx.session.reply_mode {
-        ReplyMode::On => {}
-        ReplyMode::Off => ctx.reply.truncate(start),
-        ReplyMode::SkipNext => {
-            ctx.reply.truncate(start);
-            ctx.session.reply_mode = ReplyMode::Skip;
-        }
-        ReplyMode::Skip => {
-            ctx.reply.truncate(start);
-            ctx.session.reply_mode = ReplyMode::On;
-        }
+fn settle(ctx: &mut Context<'_>, start: usize) {
+    if ctx.session.is_waiting() {
+        return;
     }
+    let session = &mut *ctx.session;
+    let entry = session.last_command;
+    let mode = session.reply_mode();
+    // What subscribing answers are pushes, which are sent in any case.
+    let is_push = entry.is_some_and(|entry| {
+        let flags = entry.command.flags;
+        flags.contains(Flags::PUBSUB.union(Flags::NOSCRIPT))
+    });
+    if mode != ReplyMode::On && !is_push {
+        ctx.reply.truncate(start);
+    }
+    match mode {
+        ReplyMode::On | ReplyMode::Off => {}
+        ReplyMode::SkipNext => session.set_reply_mode(ReplyMode::Skip),
+        ReplyMode::Skip => session.set_reply_mode(ReplyMode::On),
+    }
+    let mut bytes = Vec::new();
+    for push in session.take_pushes() {
+        push.write(session, ctx.reply.protocol(), &mut bytes);
+    }
+    ctx.reply.raw(&bytes);
+    session.settle(entry.is_some_and(|entry| entry.full_name == "client|caching"));
 }
 
 /// The command that a request calls, with the right number of arguments.
@@ -171,12 +188,17 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
         break_transaction(ctx);
         return Err(error);
     }
+    let reasons = ctx.server.observers.attention.get();
+    if reasons.contains(Reasons::PAUSED) && must_wait(ctx, entry) {
+        ctx.session.set_waiting(true, ctx.server);
+        return Ok(());
+    }
     if ctx.session.transaction.is_some() && !entry.command.flags.contains(Flags::NO_QUEUE) {
         return queue(ctx, entry, args);
     }
     if entry.command.keys_are_locked() {
         let _held = hold(ctx, entry, args);
-        return run(ctx, entry, args);
+        return run_seen(ctx, entry, args, reasons);
     }
     if entry.is_single_key {
         let keyspace = ctx.keyspace();
@@ -185,7 +207,63 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
             locks.await_writers(keyspace.lock_hash(args.at(1)));
         }
     }
-    run(ctx, entry, args)
+    run_seen(ctx, entry, args, reasons)
+}
+
+/// Whether a command must wait until a pause is over.
+#[cold]
+fn must_wait(ctx: &Context<'_>, entry: &Entry) -> bool {
+    let mut flags = entry.command.flags;
+    if entry.full_name == "exec"
+        && let Some(transaction) = &ctx.session.transaction
+    {
+        flags |= transaction.flags();
+    }
+    ctx.server.observers.pause.holds(flags, ctx.now_ms())
+}
+
+/// Runs a command before the eyes of those who want to know of it.
+#[inline]
+fn run_seen(
+    ctx: &mut Context<'_>,
+    entry: &'static Entry,
+    args: Args<'_>,
+    reasons: Reasons,
+) -> CommandResult {
+    if reasons.contains(Reasons::TRACKED) && ctx.session.tracking.is_some() {
+        track(ctx, entry, args);
+    }
+    let result = run(ctx, entry, args);
+    if reasons.contains(Reasons::MONITORED) {
+        show(ctx, entry, args);
+    }
+    result
+}
+
+/// Registers the keys that a client which tracks them is about to read.
+#[cold]
+fn track(ctx: &mut Context<'_>, entry: &Entry, args: Args<'_>) {
+    let flags = entry.command.flags;
+    // Taken out while the outbox borrows the session.
+    let Some(tracking) = ctx.session.tracking.take() else {
+        return;
+    };
+    if flags.contains(Flags::READONLY) && tracking.registers() {
+        let max_keys = ctx.config.tracking_table_max_keys;
+        let table = &ctx.server.observers.tracking;
+        for position in entry.command.keys.positions(args) {
+            table.register(args.at(position), &tracking, max_keys, &mut ctx.outbox());
+        }
+    }
+    ctx.session.tracking = Some(tracking);
+}
+
+#[cold]
+fn show(ctx: &mut Context<'_>, entry: &Entry, args: Args<'_>) {
+    let client = Arc::clone(&ctx.session.client);
+    let monitors = &ctx.server.observers.monitors;
+    let now_ns = crate::clock::now_ns();
+    monitors.show(&client, entry, args, now_ns, &mut ctx.outbox());
 }
 
 impl command::Command {
@@ -219,6 +297,10 @@ fn admit(ctx: &Context<'_>, entry: &Entry, args: Args<'_>) -> CommandResult {
     if ctx.session.transaction.is_some() && flags.contains(Flags::NO_MULTI) {
         let name = &entry.full_name;
         return Err(format!("ERR Command '{name}' not allowed inside a transaction").into());
+    }
+    let what = ctx.session.client.flags();
+    if what.contains(ClientFlags::MONITOR) && flags.intersects(Flags::READONLY | Flags::WRITE) {
+        return Err("ERR Replica can't interact with the keyspace".into());
     }
     if ctx.reply.protocol() == Protocol::Resp2
         && ctx.session.client.flags().contains(ClientFlags::PUBSUB)
@@ -381,7 +463,9 @@ pub fn run_transaction(
         } else {
             permit(ctx, entry, request.args())
         };
-        if let Err(error) = permitted.and_then(|()| run(ctx, entry, request.args())) {
+        let reasons = ctx.server.observers.attention.get();
+        let run = |()| run_seen(ctx, entry, request.args(), reasons);
+        if let Err(error) = permitted.and_then(run) {
             fail(ctx, start, &error);
         }
     }

@@ -4,9 +4,12 @@
 
 use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
+use crate::clock::now_ms;
 use crate::command;
 use crate::control::memory;
 use crate::hash::disposal;
+use crate::pause::PauseMode;
+use crate::pubsub::Kind;
 use crate::server::Server;
 use crate::stats::TimesSum;
 use crate::version;
@@ -222,11 +225,19 @@ fn of_clients(report: &mut Report, server: &Server) {
         .filter(|client| client.watched.load(Ordering::Relaxed) > 0);
     report.line("connected_clients", clients.len());
     report.line("maxclients", server.config().maxclients);
-    report.line("blocked_clients", 0);
+    report.line("blocked_clients", server.observers.pause.waiting());
     report.line("tracking_clients", with(ClientFlags::TRACKING));
     report.line("pubsub_clients", with(ClientFlags::PUBSUB));
     report.line("watching_clients", watching.count());
     report.line("total_watched_keys", server.observers.watched.len());
+    let (reason, actions, left_ms) = match server.observers.pause.remaining_ms(now_ms()) {
+        None => ("none", "none", 0),
+        Some((left_ms, PauseMode::All)) => ("client_pause", "all", left_ms),
+        Some((left_ms, PauseMode::Writes)) => ("client_pause", "write", left_ms),
+    };
+    report.line("paused_reason", reason);
+    report.line("paused_actions", actions);
+    report.line("paused_timeout_milliseconds", left_ms);
 }
 
 fn of_memory(report: &mut Report, server: &Server) {
@@ -314,6 +325,13 @@ fn of_stats(report: &mut Report, server: &Server) {
     report.line("evicted_keys", observers.evicted.load(relaxed));
     report.line("keyspace_hits", cache.hits);
     report.line("keyspace_misses", cache.misses);
+    let (pubsub, tracking) = (&observers.pubsub, &observers.tracking);
+    report.line("pubsub_channels", pubsub.len(Kind::Channel));
+    report.line("pubsub_patterns", pubsub.len(Kind::Pattern));
+    report.line("pubsubshard_channels", pubsub.len(Kind::ShardChannel));
+    report.line("tracking_total_keys", tracking.keys());
+    report.line("tracking_total_items", tracking.items());
+    report.line("tracking_total_prefixes", tracking.prefixes());
     report.line("total_forks", 0);
     report.line("total_error_replies", total(|stats| stats.errors.get()));
     report.line("total_reads_processed", total(|stats| stats.reads.get()));

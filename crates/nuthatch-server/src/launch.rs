@@ -191,6 +191,8 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         .map(|(_, handle)| Arc::clone(handle))
         .collect();
     server
+        .observers
+        .post
         .workers
         .set(handles)
         .expect("a server is launched once");

@@ -3,7 +3,6 @@
 use mio::Waker;
 use parking_lot::Mutex;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A request of one thread to another.
@@ -11,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Message {
     /// A connection that was accepted elsewhere.
     Adopt(Box<crate::connection::Connection>),
-    /// Bytes for a client, which stand between its replies.
+    /// Something that a client has not asked for; it stands between replies.
     Deliver {
         /// The client.
         client: u64,
-        /// Whole values of the protocol that the client speaks.
-        bytes: Arc<[u8]>,
+        /// What it is.
+        push: crate::push::Push,
     },
     /// Closes a client's connection.
     Kill {

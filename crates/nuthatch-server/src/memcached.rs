@@ -85,6 +85,7 @@ pub fn flush_if_due(server: &Server, config: &Config, worker: &WorkerHandle) {
     let nowhere = Route {
         address: String::new(),
         local_address: String::new(),
+        descriptor: -1,
         is_unix: false,
     };
     let client = Arc::new(Client::new(0, nowhere, worker.id, now_ms));

@@ -11,9 +11,9 @@ use crate::hot_keys::HotKeys;
 use crate::keyspace::Keyspace;
 use crate::mailbox::Mailbox;
 use crate::memcached;
+use crate::observers::Observers;
 use crate::stats::WorkerStats;
-use crate::watch::{Attention, Reasons, Watched};
-use nuthatch::{BuildError, RemovalCause, StatsSnapshot};
+use nuthatch::{BuildError, StatsSnapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,52 +36,6 @@ pub struct WorkerHandle {
     pub hot_keys: HotKeys,
 }
 
-/// Who hears of changes; apart from [`Server`], for the keyspace tells it of removals.
-#[derive(Debug, Default)]
-pub struct Observers {
-    /// Whether anybody listens.
-    pub attention: Attention,
-    /// Keys that transactions watch.
-    pub watched: Watched,
-    /// Keys evicted since the start.
-    pub evicted: AtomicU64,
-    /// Keys expired since the start.
-    pub expired: AtomicU64,
-    /// Fields of hashes expired since the start.
-    pub expired_fields: AtomicU64,
-}
-
-impl Observers {
-    /// The keyspace has removed a key of its own accord.
-    fn removed(&self, key: &[u8], cause: RemovalCause) {
-        let is_eviction = match cause {
-            RemovalCause::Evicted => true,
-            RemovalCause::Expired => false,
-            RemovalCause::Replaced | RemovalCause::Invalidated => return,
-        };
-        let count = if is_eviction {
-            &self.evicted
-        } else {
-            &self.expired
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        // Watched keys that expire are told by their deadlines. The removal comes later, and may be of
-        // a key that had expired before it was watched.
-        if is_eviction && self.attention.after_change().contains(Reasons::WATCHED) {
-            self.watched.touch(key);
-        }
-    }
-
-    /// Fields of the hash of `key` have expired and are removed.
-    pub fn fields_expired(&self, key: &[u8], fields: usize) {
-        self.expired_fields
-            .fetch_add(fields as u64, Ordering::Relaxed);
-        if self.attention.after_change().contains(Reasons::WATCHED) {
-            self.watched.touch(key);
-        }
-    }
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub struct Server {
@@ -98,8 +52,6 @@ pub struct Server {
     pub memcached: memcached::Shared,
     /// Who is connected.
     pub clients: Clients,
-    /// The data threads; set once they have begun.
-    pub workers: OnceLock<Vec<Arc<WorkerHandle>>>,
     /// When the server started, in milliseconds since 1970.
     pub started_ms: u64,
     /// Tells this run of the server from all others: forty hexadecimal digits.
@@ -148,6 +100,7 @@ impl Server {
             config.hash_max_listpack_value,
         );
         let acl = Acl::new(&config.requirepass.0);
+        observers.set_event_classes(config.notify_keyspace_events);
         let mut random = fastrand::Rng::new();
         Ok(Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
@@ -157,7 +110,6 @@ impl Server {
             acl,
             memcached: memcached::Shared::new(now_ms),
             clients: Clients::default(),
-            workers: OnceLock::new(),
             started_ms: now_ms,
             run_id: (0..40)
                 .map(|_| char::from_digit(random.u32(0..16), 16).expect("below 16"))
@@ -213,6 +165,8 @@ impl Server {
         if config.requirepass != current.requirepass {
             self.acl.set_default_password(&config.requirepass.0);
         }
+        self.observers
+            .set_event_classes(config.notify_keyspace_events);
         *current = Arc::new(config);
         drop(current);
         self.set_origins(changed.into_iter().map(|name| (name, Origin::Client)));
@@ -273,7 +227,7 @@ impl Server {
 
     /// The data threads; none before they have begun.
     pub fn workers(&self) -> &[Arc<WorkerHandle>] {
-        self.workers.get().map_or(&[], Vec::as_slice)
+        self.observers.post.workers()
     }
 
     /// Wakes all data threads.

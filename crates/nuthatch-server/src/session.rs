@@ -3,7 +3,10 @@
 use crate::acl::User;
 use crate::client::{Client, ClientFlags};
 use crate::command::{Entry, Flags};
+use crate::pubsub::{Kind, Subscriptions};
+use crate::push::Push;
 use crate::server::Server;
+use crate::tracking::TrackingState;
 use nuthatch_wire::resp::{Args, OwnedRequest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,7 +105,17 @@ pub struct Session {
     /// Whether the client may call more than what needs no password.
     pub is_authenticated: bool,
     /// What happens to replies.
-    pub reply_mode: ReplyMode,
+    reply_mode: ReplyMode,
+    /// What the client's own commands push to it, until they are answered.
+    pushes: Vec<Push>,
+    /// Whether something is left to do after each command: one question for what is rare.
+    has_aftermath: bool,
+    /// Whether the next request waits until a pause is over.
+    is_waiting: bool,
+    /// What it has subscribed to.
+    pub subscriptions: Subscriptions,
+    /// How it tracks keys, if it does.
+    pub tracking: Option<TrackingState>,
     /// The open transaction.
     pub transaction: Option<Transaction>,
     /// Keys that the next transaction depends on.
@@ -121,6 +134,11 @@ impl Session {
             user,
             is_authenticated,
             reply_mode: ReplyMode::On,
+            pushes: Vec::new(),
+            has_aftermath: false,
+            is_waiting: false,
+            subscriptions: Subscriptions::default(),
+            tracking: None,
             transaction: None,
             watched: Vec::new(),
             closing: false,
@@ -163,17 +181,112 @@ impl Session {
         self.client.watched.store(0, Ordering::Relaxed);
     }
 
+    /// Has something written to the client once its command is answered.
+    pub fn push(&mut self, push: Push) {
+        self.pushes.push(push);
+        self.has_aftermath = true;
+    }
+
+    /// Takes what is to be written now that a command is answered.
+    pub fn take_pushes(&mut self) -> Vec<Push> {
+        std::mem::take(&mut self.pushes)
+    }
+
+    /// What happens to replies.
+    pub fn reply_mode(&self) -> ReplyMode {
+        self.reply_mode
+    }
+
+    /// Changes what happens to replies.
+    pub fn set_reply_mode(&mut self, mode: ReplyMode) {
+        self.reply_mode = mode;
+        self.has_aftermath = true;
+    }
+
+    /// `CLIENT CACHING` has been called: the next command's keys are tracked, or are not.
+    pub fn announce_caching(&mut self) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.is_announced = true;
+            self.has_aftermath = true;
+        }
+    }
+
+    /// Whether something is left to do after each command.
+    #[inline]
+    pub fn has_aftermath(&self) -> bool {
+        self.has_aftermath
+    }
+
+    /// The command called last is over; `is_caching` says whether it was `CLIENT CACHING`.
+    pub fn settle(&mut self, is_caching: bool) {
+        if let Some(tracking) = &mut self.tracking
+            && !is_caching
+            && self.transaction.is_none()
+        {
+            tracking.is_announced = false;
+        }
+        let is_announced = self.tracking.as_ref().is_some_and(|t| t.is_announced);
+        self.has_aftermath = is_announced || self.reply_mode != ReplyMode::On;
+    }
+
+    /// Whether the next request waits until a pause is over.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// The next request waits until a pause is over, or no longer.
+    pub fn set_waiting(&mut self, is_waiting: bool, server: &Server) {
+        if is_waiting != self.is_waiting {
+            server.observers.pause.count_waiting(is_waiting);
+        }
+        self.is_waiting = is_waiting;
+        self.client.set_flags(ClientFlags::WAITING, is_waiting);
+    }
+
+    /// The number that replies to commands of this kind of subscription show: shard channels are
+    /// counted apart.
+    pub fn counted_subscriptions(&self, kind: Kind) -> i64 {
+        let subscriptions = &self.subscriptions;
+        let number = match kind {
+            Kind::ShardChannel => subscriptions.len(kind),
+            _ => subscriptions.len(Kind::Channel) + subscriptions.len(Kind::Pattern),
+        };
+        number as i64
+    }
+
+    /// Tracks keys no longer.
+    pub fn end_tracking(&mut self, server: &Server) {
+        if let Some(tracking) = self.tracking.take() {
+            let observers = &server.observers;
+            observers.tracking.end(tracking, &observers.attention);
+        }
+    }
+
     /// Ends all that the client has begun, so that its connection is as good as new.
     pub fn forget_all(&mut self, server: &Server) {
+        let observers = &server.observers;
         self.end_transaction(server);
+        self.end_tracking(server);
+        let subscriptions = &mut self.subscriptions;
+        observers.pubsub.leave(&self.client, subscriptions);
+        observers
+            .monitors
+            .remove(&self.client, &observers.attention);
         self.reply_mode = ReplyMode::On;
-        let chosen = ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH | ClientFlags::READONLY;
+        let chosen = ClientFlags::PUBSUB
+            | ClientFlags::NO_EVICT
+            | ClientFlags::NO_TOUCH
+            | ClientFlags::READONLY
+            | ClientFlags::IMPORT_SOURCE;
         self.client.set_flags(chosen, false);
     }
 
     /// Ends all that others know of; the connection is closed.
     pub fn leave(&mut self, server: &Server) {
+        self.client.set_flags(ClientFlags::CLOSING, true);
         self.forget_all(server);
+        self.set_waiting(false, server);
         server.clients.remove(self.client.id);
     }
 }

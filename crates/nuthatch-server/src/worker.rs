@@ -19,6 +19,7 @@ use crate::field_expiry;
 use crate::hot_keys::HotKeys;
 use crate::mailbox::{Mailbox, Message};
 use crate::memcached;
+use crate::push::Push;
 use crate::server::{Server, WorkerHandle, WorkerId};
 use crate::session::Session;
 use crate::tls::TlsStream;
@@ -31,6 +32,7 @@ use nuthatch_wire::resp::{
 };
 use smallvec::SmallVec;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -93,6 +95,8 @@ pub struct Worker {
     reply: Reply,
     batch: Batch,
     messages: Vec<Message>,
+    /// Tokens of connections to which something was delivered that is to be sent.
+    delivered: Vec<usize>,
     next_tick: Instant,
 }
 
@@ -171,6 +175,7 @@ impl Worker {
             reply: Reply::default(),
             batch: Batch::default(),
             messages: Vec::new(),
+            delivered: Vec::new(),
             next_tick: Instant::now() + TICK,
         })
     }
@@ -282,6 +287,7 @@ impl Worker {
                 let route = Route {
                     address: address.to_string(),
                     local_address,
+                    descriptor: stream.as_raw_fd(),
                     is_unix: false,
                 };
                 let stream = match &self.listeners[index] {
@@ -298,6 +304,7 @@ impl Worker {
                 let route = Route {
                     address: format!("{path}:0"),
                     local_address: format!("{path}:0"),
+                    descriptor: stream.as_raw_fd(),
                     is_unix: true,
                 };
                 (Stream::Unix(stream), route, false)
@@ -440,12 +447,19 @@ impl Worker {
     }
 
     fn turn(&mut self, connection: &mut Connection) -> Turn {
-        if !connection.input.is_empty() && !connection.is_stalled {
+        if connection.session.client.killed.load(Ordering::Relaxed) {
+            return Turn::Closed;
+        }
+        if !connection.input.is_empty() && !connection.is_held_up() {
             // Requests that had to wait.
             self.process_kept(connection);
         }
         let mut reads = 0;
         while connection.is_readable && !connection.is_stalled && !connection.session.closing {
+            if connection.session.is_waiting() && connection.input.len() >= STALL_BYTES {
+                // The rest may wait outside. Less is read, so that the client's end is seen.
+                break;
+            }
             if reads == READS_PER_TURN {
                 return self.end_turn(connection, Turn::Unfinished);
             }
@@ -503,10 +517,14 @@ impl Worker {
 
     /// Runs the requests in `bytes`; returns how many bytes they took.
     fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        if connection.is_held_up() {
+            return 0;
+        }
         if connection.memcached.is_some() {
             return self.process_memcached(connection, bytes);
         }
         self.reply.set_protocol(connection.protocol);
+        let mut requests = 0;
         let mut batch = std::mem::take(&mut self.batch);
         let mut consumed = 0;
         loop {
@@ -519,6 +537,10 @@ impl Worker {
                 let args = batch.args(index, bytes);
                 if !args.is_empty() {
                     self.run_request(connection, args);
+                    if connection.session.is_waiting() {
+                        break;
+                    }
+                    requests += 1;
                 }
                 consumed = batch.end(index);
             }
@@ -532,6 +554,11 @@ impl Worker {
                 Found::Inline(request, end) => {
                     if !request.args().is_empty() {
                         self.run_request(connection, request.args());
+                        if connection.session.is_waiting() {
+                            connection.parser.restart();
+                            break;
+                        }
+                        requests += 1;
                     }
                     consumed = end;
                 }
@@ -547,6 +574,8 @@ impl Worker {
         self.batch = batch;
         connection.protocol = self.reply.protocol();
         let client = &connection.session.client;
+        let before = client.requests.load(Ordering::Relaxed);
+        client.requests.store(before + requests, Ordering::Relaxed);
         if let Some(entry) = connection.session.last_command {
             client.command.store(entry.id, Ordering::Relaxed);
         }
@@ -745,7 +774,7 @@ impl Worker {
         for message in messages.drain(..) {
             match message {
                 Message::Adopt(connection) => self.adopt(connection),
-                Message::Deliver { client, bytes } => self.deliver(client, &bytes),
+                Message::Deliver { client, push } => self.deliver(client, &push),
                 Message::Kill {
                     client,
                     after_flush,
@@ -760,21 +789,37 @@ impl Worker {
             }
         }
         self.messages = messages;
+        self.send_delivered();
     }
 
-    /// Sends a client bytes that are no reply.
-    fn deliver(&mut self, client: ClientId, bytes: &[u8]) {
+    /// Keeps something for a client that is no reply, and its token, to be sent with what else comes.
+    fn deliver(&mut self, client: ClientId, push: &Push) {
         let Some(&token) = self.tokens.get(&client) else {
             return;
         };
         let Some(connection) = self.connections[token].as_mut() else {
             return;
         };
-        connection.keep_unsent(bytes);
-        self.handle.stats.written_bytes.add(bytes.len() as u64);
-        if self.flush(token) {
+        let before = connection.unsent_bytes();
+        connection.keep_push(push);
+        let bytes = connection.unsent_bytes() - before;
+        self.handle.stats.written_bytes.add(bytes as u64);
+        if before == 0 {
+            self.delivered.push(token);
+        } else {
             self.enforce_output_limit(token);
         }
+    }
+
+    /// Sends what was delivered.
+    fn send_delivered(&mut self) {
+        let mut delivered = std::mem::take(&mut self.delivered);
+        for token in delivered.drain(..) {
+            if self.connections[token].is_some() && self.flush(token) {
+                self.enforce_output_limit(token);
+            }
+        }
+        self.delivered = delivered;
     }
 
     fn enforce_output_limit(&mut self, token: usize) {
@@ -783,8 +828,12 @@ impl Worker {
         };
         let client = &connection.session.client;
         let limits = &self.config.client_output_buffer_limit;
-        let limit = if client.flags().contains(ClientFlags::PUBSUB) {
+        let flags = client.flags();
+        // What is sent without being asked for is bounded, also where replies are not.
+        let limit = if flags.intersects(ClientFlags::PUBSUB | ClientFlags::TRACKING_BCAST) {
             limits.pubsub
+        } else if flags.contains(ClientFlags::MONITOR) {
+            limits.replica
         } else {
             limits.normal
         };
@@ -829,7 +878,12 @@ impl Worker {
     /// Lets all clients go on that had to wait.
     fn resume(&mut self) {
         for token in 0..self.connections.len() {
-            self.serve(token);
+            if let Some(connection) = &mut self.connections[token]
+                && connection.session.is_waiting()
+            {
+                connection.session.set_waiting(false, &self.server);
+                self.serve(token);
+            }
         }
     }
 

@@ -31,11 +31,7 @@ pub(super) const COMMANDS: &[Command] = &[
             "Begins a transaction: the commands that follow are queued.",
         ),
     command("exec", 1, exec)
-        .flags(
-            Flags::NO_QUEUE
-                .union(Flags::SKIP_MONITOR)
-                .union(Flags::SKIP_SLOWLOG),
-        )
+        .flags(Flags::NO_QUEUE.union(Flags::SKIP_SLOWLOG))
         .complexity("Depends on the commands of the transaction")
         .docs(
             Group::Transactions,

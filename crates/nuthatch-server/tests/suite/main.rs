@@ -3,6 +3,7 @@
 
 mod bits;
 mod catalog;
+mod clients;
 mod connections;
 mod harness;
 mod harness_tests;
@@ -14,5 +15,7 @@ mod memcached;
 mod permissions;
 mod settings;
 mod strings;
+mod subscriptions;
 mod tls;
+mod tracking;
 mod transactions;
