@@ -70,6 +70,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether a part of the string was changed since it was set as a whole.
+    pub fn is_changed_string(&self) -> bool {
+        self.entry.key().tag() == object::CHANGED_STRING
+    }
+
     /// When the key expires, in milliseconds since 1970; `None` if never.
     pub fn deadline_ms(&self) -> Option<u64> {
         Some(self.entry.deadline_ns()? / 1_000_000)
@@ -332,7 +337,12 @@ impl Keyspace {
                 parts,
                 deadline_ms,
             } => {
-                let item = Item::from_bytes(key, object::STRING, parts)?;
+                // What is put together from parts was there in part.
+                let tag = match parts {
+                    [_] => object::STRING,
+                    _ => object::CHANGED_STRING,
+                };
+                let item = Item::from_bytes(key, tag, parts)?;
                 self.put(item, deadline_ms)?;
                 Ok(Change::any(true))
             }

@@ -14,6 +14,9 @@ pub type Entry = Item<Object>;
 /// The tag of an item whose bytes are a string and nothing else, and of one that holds an object. A
 /// string with a [`Stamp`](stamp::Stamp) has a tag of its own.
 pub const STRING: u8 = 0;
+/// The tag of an item whose bytes are a string too, one that was changed in a part. `OBJECT ENCODING`
+/// tells them apart, as in Redis.
+pub const CHANGED_STRING: u8 = 2;
 /// The tag of an item whose bytes are a flat hash.
 pub const HASH: u8 = 1;
 

@@ -5,8 +5,8 @@
 //!   | type, 1 | value .. | version, 2 | CRC-64 of all before, 8 |      the last two in little endian
 //! ```
 //!
-//! What is written, Redis 7.2 and Valkey 7.2 and later take: the plain forms, without compression. Only
-//! a hash with fields that expire needs Redis 7.4. Read are strings and hashes in all forms that Redis
+//! What is written, Redis since 5.0 and Valkey take: the plain forms, without compression. Only a hash
+//! with fields that expire needs Redis 7.4 or later. Read are strings and hashes in all forms that Redis
 //! since 2.6 and Valkey have written. Nothing is taken on trust: lengths are held against the bytes
 //! that are there before memory is asked for.
 
@@ -16,8 +16,8 @@ mod packed;
 
 use std::collections::HashSet;
 
-/// The version that is written: Redis 7.2's, and Redis 7.4's where fields expire.
-const VERSION: u16 = 11;
+/// The version that is written: Redis 5.0's, and Redis 7.4's where fields expire.
+const VERSION: u16 = 9;
 const VERSION_OF_FIELD_DEADLINES: u16 = 12;
 /// The latest versions that are read: of Redis 8, and of Valkey 9 apart from it.
 const LAST_VERSION: u16 = 12;

@@ -8,7 +8,7 @@ use super::{
 use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
 use crate::glob;
-use crate::keyspace::Effect;
+use crate::keyspace::{Effect, View};
 use crate::object::Value;
 use nuthatch_wire::number::parse_u64;
 use nuthatch_wire::resp::{Args, Reply};
@@ -216,20 +216,22 @@ fn value_type(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `key` holds a copy of `value` from now on. The caller tells of it.
-fn put_value(
-    ctx: &mut Context<'_>,
-    key: &[u8],
-    value: Value<'_>,
-    deadline_ms: Option<u64>,
-) -> CommandResult {
-    match value {
-        Value::String(bytes) => ctx.make(Effect::Put {
+/// `key` holds a copy of what `view` shows from now on. The caller tells of it.
+fn put_copy_of(ctx: &mut Context<'_>, key: &[u8], view: &View<'_>) -> CommandResult {
+    let deadline_ms = view.deadline_ms();
+    match (view.value, view.stamp()) {
+        (Value::String(bytes), None) => ctx.make(Effect::Put {
             key,
             parts: &[bytes],
             deadline_ms,
         })?,
-        Value::Hash(hash) => {
+        (Value::String(bytes), Some(stamp)) => ctx.make(Effect::PutStamped {
+            key,
+            parts: &[bytes],
+            stamp,
+            deadline_ms,
+        })?,
+        (Value::Hash(hash), _) => {
             let fields = hash.to_flat();
             ctx.make(Effect::PutHash {
                 key,
@@ -263,9 +265,7 @@ fn rename_key(ctx: &mut Context<'_>, args: Args<'_>, replaces: bool) -> Result<b
     if from == to || (!replaces && keyspace.contains(to)) {
         return Ok(false);
     }
-    let put = keyspace.peek(from, |view| {
-        put_value(ctx, to, view.value, view.deadline_ms())
-    });
+    let put = keyspace.peek(from, |view| put_copy_of(ctx, to, &view));
     put.ok_or(CommandError::NoSuchKey)??;
     // The new key is there before the old one is gone, so that nothing is lost if there is no room.
     ctx.make(Effect::Delete { key: from })?;
@@ -306,7 +306,7 @@ fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         if !replaces && keyspace.contains(to) {
             return Ok(false);
         }
-        put_value(ctx, to, view.value, view.deadline_ms())?;
+        put_copy_of(ctx, to, &view)?;
         ctx.changed(Some(to), Event::generic("copy_to"));
         Ok::<_, CommandError>(true)
     });

@@ -94,6 +94,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 fn encoding_name(view: &View<'_>) -> &'static str {
     match view.value {
+        Value::String(_) if view.is_changed_string() => "raw",
         Value::String(bytes) if bytes.len() <= 20 && parse_i64(bytes).is_some() => "int",
         Value::String(bytes) if bytes.len() <= EMBEDDED_BYTES => "embstr",
         Value::String(_) => "raw",
