@@ -59,9 +59,15 @@ fn visit(server: &Server, key: &[u8], now_ms: u64) {
         key,
         fields: &fields,
     };
-    if let Err(error) = keyspace.apply(effect) {
-        // Only a hash that is larger than the whole cache by now; the cache has dropped it.
-        tracing::debug!(%error, "a hash with expired fields is gone");
-    }
-    server.observers.fields_expired(key, fields.len());
+    let is_emptied = match keyspace.apply(effect) {
+        Ok(change) => change.is_emptied,
+        Err(error) => {
+            // A hash that is larger than the whole cache by now; the cache has dropped it.
+            tracing::debug!(%error, "a hash with expired fields is gone");
+            true
+        }
+    };
+    server
+        .observers
+        .fields_expired(key, fields.len(), is_emptied);
 }

@@ -103,14 +103,18 @@ impl Observers {
         }
     }
 
-    /// Fields of the hash of `key` have expired and are removed.
-    pub fn fields_expired(&self, key: &[u8], fields: usize) {
+    /// So many fields of the hash of `key` have expired and are removed, perhaps all.
+    pub fn fields_expired(&self, key: &[u8], fields: usize, is_emptied: bool) {
         self.expired_fields
             .fetch_add(fields as u64, Ordering::Relaxed);
         let reasons = self.attention.after_change();
-        if !reasons.is_empty() {
-            let event = Event::hash("hexpired");
-            self.tell(Some(key), event, reasons, &mut self.post.outbox());
+        if reasons.is_empty() {
+            return;
+        }
+        let outbox = &mut self.post.outbox();
+        self.tell(Some(key), Event::hash("hexpired"), reasons, outbox);
+        if is_emptied && reasons.contains(Reasons::EVENTS) {
+            self.publish_event(key, Event::generic("del"), outbox);
         }
     }
 

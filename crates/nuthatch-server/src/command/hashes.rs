@@ -234,7 +234,7 @@ fn set(
     if change.fields_due > 0 {
         // Whoever waits for them to expire hears of it before they exist again.
         ctx.fields_expired(change.fields_due);
-        ctx.changed(Some(key), Event::hash("hexpired"));
+        ctx.also(key, Event::hash("hexpired"));
     }
     ctx.changed(Some(key), event);
     Ok(change.fields_added)
@@ -464,11 +464,17 @@ fn remove(
     event: Event,
 ) -> Result<usize, CommandError> {
     let change = ctx.make(Effect::HashDelete { key, fields })?;
-    if change.fields_removed > 0 {
-        ctx.changed(Some(key), event);
-    }
-    if change.is_emptied {
-        ctx.changed(Some(key), Event::generic("del"));
+    let emptied = Event::generic("del");
+    match (change.fields_removed > 0, change.is_emptied) {
+        (true, is_emptied) => {
+            ctx.changed(Some(key), event);
+            if is_emptied {
+                ctx.also(key, emptied);
+            }
+        }
+        // Only fields that were due are gone.
+        (false, true) => ctx.changed(Some(key), emptied),
+        (false, false) => {}
     }
     Ok(change.fields_removed)
 }

@@ -447,3 +447,39 @@ fn a_write_to_a_hash_breaks_a_transaction_that_watches_it() {
         watcher.check(&[("HGETALL h", "+QUEUED"), ("EXEC", "nil-array")]);
     });
 }
+
+#[test]
+fn events_are_published_in_the_order_of_what_happens() {
+    for_both_forms(|server| {
+        let (mut client, mut listener) = (server.client(), server.client());
+        client.check(&[("CONFIG SET notify-keyspace-events Khg", "+OK")]);
+        listener.call("SUBSCRIBE __keyspace@0__:h");
+        let mut expect = |request: &str, reply: &str, events: &[&str]| {
+            client.check(&[(request, reply)]);
+            for event in events {
+                let push = listener.read();
+                assert_eq!(push.elements()[2].text(), *event, "after {request}");
+            }
+        };
+        expect("HSET h a 1 b 2 c 3", ":3", &["hset"]);
+        expect("HINCRBY h a 1", ":2", &["hincrby"]);
+        expect("HINCRBYFLOAT h a 1", "\"3\"", &["hincrbyfloat"]);
+        expect("HSETNX h a 1", ":0", &[]);
+        expect("HSETEX h EX 1000 FIELDS 1 a 1", ":1", &["hset", "hexpire"]);
+        expect("HEXPIRE h 1000 FIELDS 1 x", "[:-2]", &[]);
+        expect("HEXPIRE h 1000 FIELDS 2 a x", "[:1, :-2]", &["hexpire"]);
+        expect("HPERSIST h FIELDS 1 a", "[:1]", &["hpersist"]);
+        expect("HGETEX h EX 1000 FIELDS 1 a", "[\"1\"]", &["hexpire"]);
+        expect("HGETEX h PERSIST FIELDS 1 a", "[\"1\"]", &["hpersist"]);
+        expect("HGETEX h FIELDS 1 a", "[\"1\"]", &[]);
+        expect("HDEL h x", ":0", &[]);
+        expect("HDEL h a", ":1", &["hdel"]);
+        let gone = ["hset", "hexpire", "hexpired"];
+        expect("HSETEX h EX 0 FIELDS 1 b 1", ":1", &gone);
+        expect("HEXPIRE h 0 FIELDS 1 c", "[:2]", &["hexpired", "del"]);
+        expect("HSET h a 1", ":1", &["hset"]);
+        expect("HGETDEL h FIELDS 1 a", "[\"1\"]", &["hdel", "del"]);
+        let soon = ["hset", "hexpire", "hexpired", "del"];
+        expect("HSETEX h PX 1 FIELDS 1 a 1", ":1", &soon);
+    });
+}

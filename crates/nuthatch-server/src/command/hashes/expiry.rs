@@ -278,17 +278,17 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     match given_ms {
         Some(ms) if !is_live(Some(ms), now_ms) => {
             // They are set and expire at once.
-            ctx.changed(Some(key), set_event);
-            ctx.changed(Some(key), expire_event);
             let names: FieldNames<'_> = fields.iter().map(|field| field.name).collect();
             ctx.fields_expired(names.len());
             let change = ctx.make(Effect::HashDelete {
                 key,
                 fields: &names,
             })?;
-            ctx.changed(Some(key), Event::hash("hexpired"));
+            ctx.changed(Some(key), set_event);
+            ctx.also(key, expire_event);
+            ctx.also(key, Event::hash("hexpired"));
             if change.is_emptied || !exists {
-                ctx.changed(Some(key), Event::generic("del"));
+                ctx.also(key, Event::generic("del"));
             }
         }
         Some(_) => {
@@ -296,7 +296,7 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
                 field.deadline_ms = given_ms;
             }
             set(ctx, key, &fields, set_event)?;
-            ctx.changed(Some(key), expire_event);
+            ctx.also(key, expire_event);
         }
         None => {
             set(ctx, key, &fields, set_event)?;
