@@ -6,6 +6,7 @@ use crate::watch::Touched;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -178,6 +179,15 @@ impl Client {
         } else {
             self.flags.fetch_and(!flags.bits(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether it comes from this machine.
+    pub fn is_local(&self) -> bool {
+        self.flags().contains(ClientFlags::UNIX)
+            || self
+                .address
+                .parse::<SocketAddr>()
+                .is_ok_and(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// The names that it has given itself.

@@ -13,6 +13,7 @@ mod clients;
 mod cluster;
 mod connection;
 mod counters;
+mod debug;
 mod expiry;
 mod hashes;
 mod keys;
@@ -21,6 +22,7 @@ mod object;
 mod pubsub;
 mod server;
 mod settings;
+mod slowlog;
 mod strings;
 mod syntax;
 mod transactions;
@@ -56,6 +58,8 @@ const FAMILIES: &[&[Command]] = &[
     settings::COMMANDS,
     acl::COMMANDS,
     clients::COMMANDS,
+    slowlog::COMMANDS,
+    debug::COMMANDS,
     transactions::COMMANDS,
     pubsub::COMMANDS,
 ];

@@ -14,8 +14,8 @@ pub use foreign::{ALIASES, FOREIGN, Foreign, Rule, find as foreign};
 pub use layers::{Layers, Origin};
 pub use rewrite::rewrite;
 pub use value::{
-    Addresses, Bytes, ClientCertificates, EvictionScope, LogFormat, LogLevel, MemoryPolicy,
-    OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
+    Addresses, Bytes, ClientCertificates, DebugAccess, EvictionScope, LogFormat, LogLevel,
+    MemoryPolicy, OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
 };
 
 use crate::events::EventClasses;
@@ -194,6 +194,8 @@ settings! {
     latency_tracking: Switch = Switch(true), "latency-tracking", live;
     /// Percentiles of commands' times that `INFO latencystats` prints.
     latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]), "latency-tracking-info-percentiles", live;
+    /// Who may call DEBUG: `no` for nobody, `local` for clients of this machine, `yes` for all.
+    enable_debug_command: DebugAccess = DebugAccess::Local, "enable-debug-command", fixed;
     /// Fields up to which a hash is kept in one piece, which `OBJECT ENCODING` calls a listpack.
     hash_max_listpack_entries: u64 = 512, "hash-max-listpack-entries", live;
     /// Bytes of a field's name or value up to which a hash is kept in one piece.

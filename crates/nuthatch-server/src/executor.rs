@@ -8,6 +8,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::hot_keys;
 use crate::locks::Held;
 use crate::session::{ReplyMode, Transaction};
+use crate::slowlog::{self, SlowCommand};
 use crate::watch::Reasons;
 use nuthatch_wire::resp::{Args, OwnedRequest, Protocol};
 use smallvec::SmallVec;
@@ -393,7 +394,6 @@ fn hold<'a>(ctx: &Context<'a>, entry: &Entry, args: Args<'_>) -> Held<'a> {
 fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandResult {
     let stats = &ctx.worker.stats.commands[entry.id as usize];
     let calls = stats.calls.get() + 1;
-    stats.calls.set(calls);
     let is_quick = entry
         .command
         .flags
@@ -419,14 +419,52 @@ fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandR
         if ctx.config.latency_tracking.0 {
             stats.times.record(ns, weight);
         }
+        note_if_slow(ctx, entry, args, ns);
         result
     } else {
         (entry.command.handler)(ctx, args)
     };
+    // Counted afterwards, so that a reset of the counts does not count itself out.
+    stats.calls.add(1);
     if result.is_err() {
         stats.failed.add(1);
     }
     result
+}
+
+/// Keeps a command that took long in the slow log, and as a spike.
+#[inline]
+fn note_if_slow(ctx: &Context<'_>, entry: &Entry, args: Args<'_>, ns: u64) {
+    let (us, ms) = (ns / 1000, ns / 1_000_000);
+    let limit_us = u64::try_from(ctx.config.slowlog_log_slower_than);
+    if limit_us.is_ok_and(|limit| us >= limit) && !entry.command.flags.contains(Flags::SKIP_SLOWLOG)
+    {
+        note_slow(ctx, entry, args, us);
+    }
+    let limit_ms = ctx.config.latency_monitor_threshold;
+    if limit_ms > 0 && ms >= limit_ms {
+        let event = if entry.command.flags.contains(Flags::FAST) {
+            "fast-command"
+        } else {
+            "command"
+        };
+        ctx.server.latency.add(event, ctx.now_ms() / 1000, ms);
+    }
+}
+
+#[cold]
+fn note_slow(ctx: &Context<'_>, entry: &Entry, args: Args<'_>, duration_us: u64) {
+    let client = &ctx.session.client;
+    let command = SlowCommand {
+        id: 0,
+        time_s: ctx.now_ms() / 1000,
+        duration_us,
+        args: slowlog::cut(entry, args),
+        address: client.address.clone(),
+        name: client.names().name,
+    };
+    let max = ctx.config.slowlog_max_len as usize;
+    ctx.server.slow_log.add(command, max);
 }
 
 /// Counts the keys of a command for the list of hot keys.

@@ -1,8 +1,9 @@
 //! `MONITOR`: clients that see every command that is run.
 
 use crate::client::{Client, ClientFlags};
-use crate::command::{Entry, Flags, is_word};
+use crate::command::{Entry, Flags};
 use crate::push::{Outbox, Push};
+use crate::secrets;
 use crate::watch::{Attention, Reasons};
 use nuthatch_wire::resp::Args;
 use parking_lot::Mutex;
@@ -75,8 +76,8 @@ impl Monitors {
         line.push(']');
         for (index, arg) in args.iter().enumerate() {
             line += " \"";
-            if is_secret(entry, args, index) {
-                line += "(redacted)";
+            if secrets::is_secret(entry, args, index) {
+                line += secrets::REDACTED;
             } else {
                 quote(arg, &mut line);
             }
@@ -87,17 +88,6 @@ impl Monitors {
         for monitor in self.0.lock().iter() {
             outbox.send(monitor, Push::Line(Arc::clone(&line)));
         }
-    }
-}
-
-/// Whether an argument must not be shown: names and passwords of users.
-pub fn is_secret(entry: &Entry, args: Args<'_>, index: usize) -> bool {
-    match entry.full_name.as_str() {
-        "auth" => index >= 1,
-        "hello" => (2..args.len())
-            .filter(|at| is_word(args.at(*at), "AUTH"))
-            .any(|at| index == at + 1 || index == at + 2),
-        _ => false,
     }
 }
 

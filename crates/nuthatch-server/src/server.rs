@@ -9,9 +9,11 @@ use crate::control::rates::Rates;
 use crate::history::History;
 use crate::hot_keys::HotKeys;
 use crate::keyspace::Keyspace;
+use crate::latency::LatencyMonitor;
 use crate::mailbox::Mailbox;
 use crate::memcached;
 use crate::observers::Observers;
+use crate::slowlog::SlowLog;
 use crate::stats::WorkerStats;
 use nuthatch::{BuildError, StatsSnapshot};
 use parking_lot::{Mutex, RwLock};
@@ -64,6 +66,10 @@ pub struct Server {
     pub rejected_connections: AtomicU64,
     /// What the process may hold resident, in bytes.
     pub max_memory_bytes: AtomicU64,
+    /// Commands that were slow.
+    pub slow_log: SlowLog,
+    /// Events that took long.
+    pub latency: LatencyMonitor,
     /// What is done per second.
     pub rates: Rates,
     /// The file that settings were read from, if there was one.
@@ -118,6 +124,8 @@ impl Server {
             is_expiring: AtomicBool::new(true),
             rejected_connections: AtomicU64::new(0),
             max_memory_bytes: AtomicU64::new(max_memory_bytes),
+            slow_log: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             rates: Rates::default(),
             config_file: OnceLock::new(),
             foreign_settings: Mutex::default(),

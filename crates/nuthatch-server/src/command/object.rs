@@ -92,7 +92,8 @@ pub(super) const COMMANDS: &[Command] = &[
         ),
 ];
 
-fn encoding_name(view: &View<'_>) -> &'static str {
+/// How a value is kept, in Redis' words.
+pub(super) fn encoding_name(view: &View<'_>) -> &'static str {
     match view.value {
         Value::String(_) if view.is_changed_string() => "raw",
         Value::String(bytes) if bytes.len() <= 20 && parse_i64(bytes).is_some() => "int",

@@ -42,6 +42,7 @@ const fn no_effect(name: &'static str, value: &'static str) -> Foreign {
 
 /// All of them, by name.
 pub const FOREIGN: &[Foreign] = &[
+    only("acl-pubsub-default", "resetchannels"),
     no_effect("activedefrag", "no"),
     no_effect("activerehashing", "yes"),
     only("appendonly", "no"),

@@ -271,6 +271,39 @@ impl SettingValue for LogLevel {
     }
 }
 
+/// Who may call `DEBUG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugAccess {
+    /// Nobody.
+    No,
+    /// Clients of this machine.
+    Local,
+    /// Everybody whose permissions allow it.
+    Yes,
+}
+
+impl SettingValue for DebugAccess {
+    const ALLOWED: &'static str = "no, local or yes";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "no" => Some(Self::No),
+            "local" => Some(Self::Local),
+            "yes" => Some(Self::Yes),
+            _ => None,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::No => "no",
+            Self::Local => "local",
+            Self::Yes => "yes",
+        }
+        .to_owned()
+    }
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -14,6 +14,7 @@ mod keys;
 mod memcached;
 mod permissions;
 mod settings;
+mod slowness;
 mod strings;
 mod subscriptions;
 mod tls;
