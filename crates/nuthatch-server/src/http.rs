@@ -10,6 +10,7 @@
 
 mod access;
 mod api;
+mod assets;
 pub mod metrics;
 
 pub use api::{
@@ -197,6 +198,9 @@ fn route(site: &Site, path: &str, query: &str) -> Answer {
         "/api/hot-keys" => Answer::json(&api::hot_keys(server)),
         "/api/big-keys" => Answer::json(&api::big_keys(server)),
         "/api/settings" => Answer::json(&api::settings(server)),
-        _ => Answer::text(StatusCode::NOT_FOUND, "there is nothing here"),
+        path => match assets::find(path) {
+            Some(asset) => Answer::new(asset.content_type, asset.text),
+            None => Answer::text(StatusCode::NOT_FOUND, "there is nothing here"),
+        },
     }
 }

@@ -429,7 +429,7 @@ pub(super) fn settings(server: &Server) -> SettingsView {
                 shown(value.as_bytes())
             },
             origin: server.origin(info.name).name().to_owned(),
-            help: info.help.trim().replace('\n', ""),
+            help: info.help.trim().replace(['\n', '`'], ""),
             is_live: info.is_live,
         }
     });

@@ -2,9 +2,11 @@
 //! subject. [`harness`] starts servers and speaks the protocol.
 
 mod bits;
+mod browser;
 mod catalog;
 mod clients;
 mod connections;
+mod dashboard;
 mod harness;
 mod harness_tests;
 mod hashes;
