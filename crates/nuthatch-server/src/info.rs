@@ -113,7 +113,7 @@ pub fn report(server: &Server, sections: &[Section]) -> String {
             Section::Server => of_server(&mut report, server),
             Section::Clients => of_clients(&mut report, server),
             Section::Memory => of_memory(&mut report, server),
-            Section::Persistence => of_persistence(&mut report),
+            Section::Persistence => of_persistence(&mut report, server),
             Section::Stats => of_stats(&mut report, server),
             Section::Replication => of_replication(&mut report, server),
             Section::Cpu => of_cpu(&mut report),
@@ -272,7 +272,11 @@ fn of_memory(report: &mut Report, server: &Server) {
     );
 }
 
-fn of_persistence(report: &mut Report) {
+fn of_persistence(report: &mut Report, server: &Server) {
+    report.line(
+        "rdb_changes_since_last_save",
+        server.total(|stats| stats.changes.get()),
+    );
     for name in [
         "loading",
         "async_loading",

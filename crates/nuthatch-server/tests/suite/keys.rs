@@ -301,3 +301,58 @@ fn fields_keep_their_own_deadlines_when_a_hash_is_carried() {
         ("HPEXPIRETIME i FIELDS 2 a b", "[:-1, :4000000000000]"),
     ]);
 }
+
+#[test]
+fn changes_are_published_by_their_names_in_their_order() {
+    let server = Running::start();
+    let (mut client, mut listener) = (server.client(), server.client());
+    client.check(&[("CONFIG SET notify-keyspace-events EA", "+OK")]);
+    listener.call("PSUBSCRIBE __keyevent@0__:*");
+    let cases: &[(&str, &[&str])] = &[
+        ("SET k v", &["set k"]),
+        ("SET k v EX 100", &["set k", "expire k"]),
+        ("GETEX k PERSIST", &["persist k"]),
+        ("GETEX k PERSIST", &[]),
+        ("GETEX k EX 100", &["expire k"]),
+        ("PERSIST k", &["persist k"]),
+        ("APPEND k w", &["append k"]),
+        ("SETRANGE k 0 \"\"", &[]),
+        ("SETRANGE k 1 x", &["setrange k"]),
+        ("SETBIT k 100 0", &["setbit k"]),
+        ("SETBIT k 100 0", &[]),
+        ("BITFIELD k SET u8 0 1", &["setbit k"]),
+        ("BITFIELD k SET u8 0 1 GET u8 0", &[]),
+        ("BITOP NOT l k", &["set l"]),
+        ("BITOP OR l none", &["del l"]),
+        ("INCR n", &["incrby n"]),
+        ("DECRBY n 2", &["incrby n"]),
+        ("INCRBYFLOAT n 1.5", &["incrbyfloat n"]),
+        (
+            "MSETEX 2 a 1 b 2 EX 9",
+            &["set a", "expire a", "set b", "expire b"],
+        ),
+        ("RENAME a c", &["rename_from a", "rename_to c"]),
+        ("COPY b a", &["copy_to a"]),
+        ("DEL a none b", &["del a", "del b"]),
+        ("GETDEL c", &["del c"]),
+        ("EXPIRE n -1", &["expired n"]),
+        ("SET k v PXAT 1", &["expired k"]),
+        ("SET k v NX", &["set k"]),
+        ("SET k v NX", &[]),
+        ("DELIFEQ k v", &["del k"]),
+    ];
+    for (line, expected) in cases {
+        client.call(line);
+        client.call("PUBLISH __keyevent@0__:end -");
+        let mut heard = Vec::new();
+        loop {
+            let message = listener.read();
+            let event = message.elements()[2].text().replace("__keyevent@0__:", "");
+            if event == "end" {
+                break;
+            }
+            heard.push(format!("{event} {}", message.elements()[3].text()));
+        }
+        assert_eq!(heard, *expected, "events of {line}");
+    }
+}
