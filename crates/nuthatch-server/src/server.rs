@@ -225,6 +225,7 @@ impl Server {
         for count in [
             &self.observers.evicted,
             &self.observers.expired,
+            &self.observers.expired_fields,
             &self.rejected_connections,
         ] {
             count.store(0, Ordering::Relaxed);

@@ -293,6 +293,20 @@ fn fields_that_are_due_are_removed_though_nobody_asks_for_them() {
         await_reply(server, "HLEN later", ":1");
         client.check(&[("HGETALL h", r#"["stays", "1"]"#)]);
         assert_eq!(server.server().keyspace.field_deadlines.len(), 1);
+        let count = |client: &mut crate::harness::Client| {
+            let info = client.call("INFO stats").text();
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix("expired_fields:"));
+            line.map(str::to_owned)
+        };
+        // A field is counted a moment after it is gone.
+        let patience = Instant::now() + PATIENCE;
+        while count(&mut client).as_deref() != Some("4") {
+            assert!(Instant::now() < patience, "{:?}", count(&mut client));
+        }
+        client.check(&[("CONFIG RESETSTAT", "+OK")]);
+        assert_eq!(count(&mut client).as_deref(), Some("0"));
     });
 }
 
