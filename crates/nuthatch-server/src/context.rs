@@ -4,6 +4,7 @@ use crate::acl::{DenialContext, Record, Refusal};
 use crate::clock;
 use crate::config::Config;
 use crate::error::CommandError;
+use crate::events::EventClasses;
 use crate::keyspace::{Change, Effect, EffectError, Keyspace};
 use crate::object::ValueCopy;
 use crate::push::Outbox;
@@ -49,6 +50,18 @@ impl Event {
             name,
         }
     }
+
+    /// The event of a key that was not there before.
+    pub const NEW: Self = Self {
+        class: EventClass::New,
+        name: "new",
+    };
+
+    /// The event of a read of a key that does not exist.
+    pub const MISSED: Self = Self {
+        class: EventClass::Missed,
+        name: "keymiss",
+    };
 
     /// The event of a key that had to make room.
     pub const EVICTED: Self = Self {
@@ -175,7 +188,33 @@ impl<'a> Context<'a> {
         if let Effect::Clear = effect {
             self.before_clear();
         }
-        self.server.keyspace.apply(effect).map_err(refused)
+        let keyspace = self.keyspace();
+        if let Some(key) = effect.key()
+            && self.wants_events(EventClasses::NEW)
+            && !keyspace.contains(key)
+        {
+            let change = keyspace.apply(effect).map_err(refused)?;
+            if keyspace.contains(key) {
+                self.publish_event(key, Event::NEW);
+            }
+            return Ok(change);
+        }
+        keyspace.apply(effect).map_err(refused)
+    }
+
+    /// Whether events of these classes are published at present.
+    #[inline]
+    pub fn wants_events(&self, classes: EventClasses) -> bool {
+        let observers = &self.server.observers;
+        observers.attention.get().contains(Reasons::EVENTS)
+            && observers.event_classes().intersects(classes)
+    }
+
+    /// Publishes an event that no change belongs to.
+    #[cold]
+    pub fn publish_event(&mut self, key: &[u8], event: Event) {
+        let observers = &self.server.observers;
+        observers.publish_event(key, event, &mut self.outbox());
     }
 
     /// `key` holds `bytes` from now on, until `deadline_ms`.

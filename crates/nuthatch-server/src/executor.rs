@@ -3,8 +3,9 @@
 use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::command::{self, Entry, Flags};
-use crate::context::Context;
+use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
+use crate::events::EventClasses;
 use crate::hot_keys;
 use crate::locks::Held;
 use crate::session::{ReplyMode, Transaction};
@@ -78,6 +79,11 @@ fn fail(ctx: &mut Context<'_>, start: usize, error: &CommandError) {
 fn settle(ctx: &mut Context<'_>, start: usize) {
     if ctx.session.is_waiting() {
         return;
+    }
+    let changed = ctx.session.take_put_off();
+    if !changed.is_empty() {
+        let tracking = &ctx.server.observers.tracking;
+        tracking.broadcast(&changed, &mut ctx.outbox());
     }
     let session = &mut *ctx.session;
     let entry = session.last_command;
@@ -234,6 +240,9 @@ fn run_seen(
     if reasons.contains(Reasons::TRACKED) && ctx.session.tracking.is_some() {
         track(ctx, entry, args);
     }
+    if reasons.contains(Reasons::EVENTS) {
+        tell_misses(ctx, entry, args);
+    }
     let result = run(ctx, entry, args);
     if reasons.contains(Reasons::MONITORED) {
         show(ctx, entry, args);
@@ -257,6 +266,21 @@ fn track(ctx: &mut Context<'_>, entry: &Entry, args: Args<'_>) {
         }
     }
     ctx.session.tracking = Some(tracking);
+}
+
+/// Publishes which keys a command is about to read in vain.
+#[cold]
+fn tell_misses(ctx: &mut Context<'_>, entry: &Entry, args: Args<'_>) {
+    let flags = entry.command.flags;
+    if !flags.contains(Flags::READONLY) || !ctx.wants_events(EventClasses::MISSED) {
+        return;
+    }
+    for position in entry.command.keys.positions(args) {
+        let key = args.at(position);
+        if !ctx.keyspace().contains(key) {
+            ctx.publish_event(key, Event::MISSED);
+        }
+    }
 }
 
 #[cold]

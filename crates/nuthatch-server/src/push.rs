@@ -31,7 +31,7 @@ pub enum Push {
     },
     /// Keys that a client must no longer hold.
     Invalidation {
-        /// An array of one key; `None` for all keys.
+        /// An array of keys; `None` for all keys.
         keys: Option<Arc<[u8]>>,
         /// Whether it is for another client's keys.
         is_redirected: bool,
@@ -150,6 +150,18 @@ impl<'a> Outbox<'a> {
     /// The client that runs a command.
     pub fn sender(&self) -> Option<ClientId> {
         self.own.as_ref().map(|session| session.client.id)
+    }
+
+    /// Leaves a changed key to the end of the command, so that those who follow its prefix hear of all
+    /// its keys at once; `false` if nobody runs a command.
+    pub fn put_off(&mut self, key: &[u8]) -> bool {
+        match &mut self.own {
+            Some(session) if !session.client.flags().contains(ClientFlags::MEMCACHED) => {
+                session.put_off(key);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Sends something to a client.

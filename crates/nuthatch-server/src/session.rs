@@ -108,6 +108,8 @@ pub struct Session {
     reply_mode: ReplyMode,
     /// What the client's own commands push to it, until they are answered.
     pushes: Vec<Push>,
+    /// Keys with followed prefixes that the command has changed.
+    broadcasts: Vec<Box<[u8]>>,
     /// Whether something is left to do after each command: one question for what is rare.
     has_aftermath: bool,
     /// Whether the next request waits until a pause is over.
@@ -135,6 +137,7 @@ impl Session {
             is_authenticated,
             reply_mode: ReplyMode::On,
             pushes: Vec::new(),
+            broadcasts: Vec::new(),
             has_aftermath: false,
             is_waiting: false,
             subscriptions: Subscriptions::default(),
@@ -185,6 +188,20 @@ impl Session {
     pub fn push(&mut self, push: Push) {
         self.pushes.push(push);
         self.has_aftermath = true;
+    }
+
+    /// Has those who follow a changed key's prefix told once the command is over.
+    pub fn put_off(&mut self, key: &[u8]) {
+        self.broadcasts.push(key.into());
+        self.has_aftermath = true;
+    }
+
+    /// Takes the keys whose prefixes' followers are to be told, each once and in order.
+    pub fn take_put_off(&mut self) -> Vec<Box<[u8]>> {
+        let mut keys = std::mem::take(&mut self.broadcasts);
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Takes what is to be written now that a command is answered.

@@ -262,7 +262,7 @@ impl Tracking {
             if let Some((key, trackers)) = victim.and_then(|at| shard.swap_remove_index(at)) {
                 self.count_removed(1, trackers.len());
                 drop(shard);
-                self.tell(&key, &trackers, None, outbox);
+                tell(&[&key], &trackers, None, outbox);
                 return;
             }
         }
@@ -276,20 +276,32 @@ impl Tracking {
     /// `key` has changed: tells those who have read it or follow its prefix.
     pub fn invalidate(&self, key: &[u8], outbox: &mut Outbox<'_>) {
         let by = outbox.sender();
-        let table = self.prefixes.read();
-        for (prefix, trackers) in table.iter() {
-            if key.starts_with(prefix) {
-                self.tell(key, trackers, by, outbox);
-            }
+        let is_followed = {
+            let table = self.prefixes.read();
+            table.keys().any(|prefix| key.starts_with(prefix))
+        };
+        if is_followed && !outbox.put_off(key) {
+            self.broadcast(&[key], outbox);
         }
-        drop(table);
         let mut shard = self.shard(key).lock();
         let Some(trackers) = shard.swap_remove(key) else {
             return;
         };
         self.count_removed(1, trackers.len());
         drop(shard);
-        self.tell(key, &trackers, by, outbox);
+        tell(&[key], &trackers, by, outbox);
+    }
+
+    /// These keys have changed: tells those who follow their prefixes, once for each prefix.
+    pub fn broadcast<K: AsRef<[u8]>>(&self, keys: &[K], outbox: &mut Outbox<'_>) {
+        let by = outbox.sender();
+        for (prefix, trackers) in self.prefixes.read().iter() {
+            let keys = keys.iter().map(AsRef::as_ref);
+            let keys: Vec<&[u8]> = keys.filter(|key| key.starts_with(prefix)).collect();
+            if !keys.is_empty() {
+                tell(&keys, trackers, by, outbox);
+            }
+        }
     }
 
     /// All keys are gone: tells everybody.
@@ -304,19 +316,6 @@ impl Tracking {
         let trackers: Vec<_> = self.trackers.lock().values().cloned().collect();
         for tracker in trackers {
             send(&tracker, None, outbox);
-        }
-    }
-
-    fn tell(&self, key: &[u8], trackers: &Trackers, by: Option<ClientId>, outbox: &mut Outbox<'_>) {
-        let mut encoded = Reply::new(Protocol::Resp3);
-        encoded.array(1);
-        encoded.bulk(key);
-        let encoded: Arc<[u8]> = Arc::from(encoded.as_bytes());
-        for tracker in trackers {
-            let is_own = by == Some(tracker.client.id);
-            if !(is_own && tracker.is_noloop.load(Ordering::Relaxed)) {
-                send(tracker, Some(&encoded), outbox);
-            }
         }
     }
 
@@ -370,7 +369,23 @@ impl Tracking {
     }
 }
 
-/// Sends an invalidation of a key, or of all, to where the tracker wants it.
+/// Tells trackers that keys have changed, in one message.
+fn tell(keys: &[&[u8]], trackers: &Trackers, by: Option<ClientId>, outbox: &mut Outbox<'_>) {
+    let mut encoded = Reply::new(Protocol::Resp3);
+    encoded.array(keys.len());
+    for key in keys {
+        encoded.bulk(key);
+    }
+    let encoded: Arc<[u8]> = Arc::from(encoded.as_bytes());
+    for tracker in trackers {
+        let is_own = by == Some(tracker.client.id);
+        if !(is_own && tracker.is_noloop.load(Ordering::Relaxed)) {
+            send(tracker, Some(&encoded), outbox);
+        }
+    }
+}
+
+/// Sends an invalidation of keys, or of all, to where the tracker wants it.
 fn send(tracker: &Tracker, keys: Option<&Arc<[u8]>>, outbox: &mut Outbox<'_>) {
     if tracker.is_gone.load(Ordering::Relaxed) {
         return;

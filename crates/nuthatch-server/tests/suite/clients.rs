@@ -39,7 +39,7 @@ fn a_client_is_described_field_by_field() {
         " name=me ",
         " flags=N ",
         " multi=-1 ",
-        " qbuf=26 ",
+        " qbuf=0 ",
         " cmd=client|info ",
         " user=default ",
         " redir=-1 ",

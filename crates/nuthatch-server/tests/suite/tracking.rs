@@ -130,6 +130,14 @@ fn prefixes_are_broadcast() {
             &mut reader,
             &[r#">["invalidate", ["a:1"]]"#, r#">["invalidate", ["b:1"]]"#],
         );
+        writer.send(b"MULTI\r\nINCR a:3\r\nINCR b:3\r\nINCR a:2\r\nINCR a:3\r\nEXEC\r\n");
+        expect(
+            &mut reader,
+            &[
+                r#">["invalidate", ["a:2", "a:3"]]"#,
+                r#">["invalidate", ["b:3"]]"#,
+            ],
+        );
         drop(reader);
         server.await_clients(1);
         assert_eq!(server.server().observers.tracking.prefixes(), 0);

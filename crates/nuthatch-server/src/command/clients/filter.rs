@@ -6,6 +6,7 @@ use crate::command::{integer, is_word};
 use crate::error::CommandError;
 use nuthatch_wire::number;
 use nuthatch_wire::resp::Args;
+use std::mem::discriminant;
 use std::sync::atomic::Ordering;
 
 /// The class that limits of output know a client by.
@@ -73,7 +74,7 @@ impl<'a> Filter<'a> {
                     return Err("ERR client-id should be greater than 0".into());
                 }
                 next += 1 + ids.len();
-                filter.conditions.push((Condition::Ids(ids), fits));
+                filter.add_ids(ids, fits);
                 continue;
             }
             let value = args.get(next + 1).ok_or(CommandError::Syntax)?;
@@ -82,10 +83,30 @@ impl<'a> Filter<'a> {
                 filter.skips_caller = yes_or_no(value)?;
                 continue;
             }
-            let condition = condition(name, value, fits)?;
-            filter.conditions.push((condition, fits));
+            filter.set(condition(name, value, fits)?, fits);
         }
         Ok(filter)
+    }
+
+    /// Adds a condition; of the same kind, the last one counts.
+    fn set(&mut self, condition: Condition<'a>, fits: bool) {
+        let kind = discriminant(&condition);
+        self.conditions
+            .retain(|(other, other_fits)| discriminant(other) != kind || *other_fits != fits);
+        self.conditions.push((condition, fits));
+    }
+
+    /// Adds numbers of clients to those that are there.
+    fn add_ids(&mut self, ids: Vec<i64>, fits: bool) {
+        for (condition, other_fits) in &mut self.conditions {
+            if let Condition::Ids(before) = condition
+                && *other_fits == fits
+            {
+                before.extend(ids);
+                return;
+            }
+        }
+        self.conditions.push((Condition::Ids(ids), fits));
     }
 
     /// Whether a client is meant; `caller` is the one who asks.

@@ -39,13 +39,6 @@ pub(super) fn letters(client: &Client) -> String {
     letters
 }
 
-/// Bytes that a request takes on the wire.
-fn request_bytes(args: Args<'_>) -> u64 {
-    let head = |number: usize| number.to_string().len() + 3;
-    let bytes = args.iter().map(|arg| head(arg.len()) + arg.len() + 2);
-    (head(args.len()) + bytes.sum::<usize>()) as u64
-}
-
 /// Describes a client; `request` is what it has just asked, if it is the one who asks.
 pub fn client_line(client: &Client, now_ms: u64, request: Option<Args<'_>>) -> String {
     let of = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
@@ -75,7 +68,7 @@ pub fn client_line(client: &Client, now_ms: u64, request: Option<Args<'_>>) -> S
             .map(|command| table.entry(command)),
     };
     let called = called.map_or("NULL", |entry| entry.full_name.as_str());
-    let input = request.map_or_else(|| of(&client.input_bytes), request_bytes);
+    let input = of(&client.input_bytes);
     let arguments = request.map_or(0, |args| args.total_bytes() as u64);
     let (output, queued) = (of(&client.output_bytes), of(&client.queued_bytes));
     let total = size_of::<Client>() as u64 + input + output + queued;
