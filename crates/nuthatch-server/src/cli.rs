@@ -5,6 +5,7 @@
 use clap::{Arg, ArgMatches, Command};
 use nuthatch_server::config::{Config, Layers, LogFormat, LogLevel, Origin, SETTINGS};
 use nuthatch_server::launch::{self, Launched};
+use nuthatch_server::reference;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,10 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(("show", matches)) => show(matches),
             _ => unreachable!("clap asks for a subcommand"),
         },
+        Some(("commands", _)) => {
+            print!("{}", reference::page());
+            Ok(())
+        }
         _ => unreachable!("clap asks for a subcommand"),
     };
     match result {
@@ -63,6 +68,10 @@ fn command() -> Command {
                 .subcommand(with_settings(
                     Command::new("show").about("Print all settings and where they come from"),
                 )),
+        )
+        .subcommand(
+            Command::new("commands")
+                .about("Print the reference of all commands that clients may send, as Markdown"),
         )
 }
 

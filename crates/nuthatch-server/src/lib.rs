@@ -36,6 +36,7 @@ pub mod observers;
 pub mod pause;
 pub mod pubsub;
 pub mod push;
+pub mod reference;
 pub mod secrets;
 pub mod server;
 pub mod session;

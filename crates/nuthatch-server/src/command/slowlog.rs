@@ -4,6 +4,7 @@ use super::{Command, Entry, Flags, Group, HELP, integer, table};
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::info::command_times;
+use crate::stats::WorkerStats;
 use nuthatch_wire::resp::{Args, Reply};
 
 const FLAGS: Flags = Flags::ADMIN.union(Flags::LOADING).union(Flags::STALE);
@@ -250,7 +251,10 @@ fn histogram(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         ctx.reply.bulk(entry.full_name.as_bytes());
         ctx.reply.map(2);
         ctx.reply.bulk(b"calls");
-        ctx.reply.integer(times.count().cast_signed());
+        // Of quick commands only some are timed; all are counted.
+        let calls = |stats: &WorkerStats| stats.commands[entry.id as usize].calls.get();
+        ctx.reply
+            .integer(ctx.server.total(calls).max(1).cast_signed());
         ctx.reply.bulk(b"histogram_usec");
         cumulative(ctx.reply, times.buckets());
     }

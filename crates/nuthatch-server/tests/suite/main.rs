@@ -15,6 +15,7 @@ mod info;
 mod keys;
 mod memcached;
 mod permissions;
+mod reference;
 mod settings;
 mod slowness;
 mod strings;

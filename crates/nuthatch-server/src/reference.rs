@@ -1,0 +1,140 @@
+//! `docs/commands.md`, written from the table of commands.
+
+use crate::command::{Command, Entry, Group, table};
+use std::fmt::Write;
+
+/// Groups in the order of the page.
+const GROUPS: &[(Group, &str)] = &[
+    (Group::String, "Strings"),
+    (Group::Bitmap, "Bits of strings"),
+    (Group::Hash, "Hashes"),
+    (Group::Generic, "Keys of any type"),
+    (Group::Transactions, "Transactions"),
+    (Group::Pubsub, "Publish and subscribe"),
+    (Group::Connection, "Connections"),
+    (Group::Server, "Server"),
+    (Group::Cluster, "Clusters"),
+];
+
+const HEAD: &str = "\
+# Commands
+
+Every command of Redis' protocol that `nuthatch serve` knows, with its arguments, what it does and what
+it costs. `COMMAND DOCS` tells the same to clients. Arguments in `[]` may be left out, `|` separates
+alternatives, `...` repeats what stands before it. Replies and errors are those of Redis 7.4 and Valkey 9.
+
+This page is written by `nuthatch commands`.
+";
+
+/// What Redis has and this server does not, and why.
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "Lists, sets, sorted sets, streams, geo indexes, HyperLogLogs (`LPUSH`, `SADD`, `ZADD`, `XADD`, \
+         `GEOADD`, `PFADD` and their families)",
+        "This is a cache of strings and hashes. The types may come where caches use them.",
+    ),
+    (
+        "Blocking commands (`BLPOP`, `BZPOPMIN`, `XREAD BLOCK` and others)",
+        "There is nothing to wait for: they belong to the types above.",
+    ),
+    (
+        "Scripts and functions (`EVAL`, `EVALSHA`, `SCRIPT`, `FCALL`, `FUNCTION`)",
+        "None yet. Transactions with `WATCH`, `SET` with conditions and `DELIFEQ` cover what most \
+         scripts of caches do.",
+    ),
+    (
+        "Several databases (`SWAPDB`, `MOVE`, `SELECT` of others than 0)",
+        "One keyspace. Prefixes of keys and users' key patterns keep applications apart.",
+    ),
+    (
+        "Replication and failover (`REPLICAOF`, `PSYNC`, `FAILOVER`); `WAIT` answers 0",
+        "The server stands alone; `ROLE` and `INFO replication` say so.",
+    ),
+    (
+        "Cluster commands; `CLUSTER INFO` and its siblings answer that this is no cluster",
+        "The server stands alone.",
+    ),
+    (
+        "`SAVE`, `BGSAVE`, `BGREWRITEAOF` answer an error; `LASTSAVE` tells the start",
+        "Nothing is kept on disk, and a success would be a lie.",
+    ),
+    (
+        "Modules (`MODULE`)",
+        "None can be loaded, so whatever runs was built and tested as a whole.",
+    ),
+    (
+        "`SORT`, `MIGRATE`, `DEBUG` beyond what its help names",
+        "They need the above, or are tools of Redis' own makers.",
+    ),
+];
+
+/// The page.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for (group, title) in GROUPS {
+        let entries = table().entries().iter();
+        let mut entries: Vec<&Entry> = entries
+            .filter(|entry| entry.command.group == *group && is_told(entry))
+            .collect();
+        if entries.is_empty() {
+            continue;
+        }
+        entries.sort_by(|one, other| one.full_name.cmp(&other.full_name));
+        write!(
+            page,
+            "\n## {title}\n\n| command | what it does | cost | since |\n|---|---|---|---|\n"
+        )
+        .expect("a string takes what is written to it");
+        for entry in entries {
+            page += &row(entry);
+        }
+    }
+    page += "\n## Absent on purpose\n\nA command that is absent is answered with `ERR unknown \
+             command`.\n\n| what | why |\n|---|---|\n";
+    for (what, why) in ABSENT {
+        page += &format!("| {what} | {why} |\n");
+    }
+    page
+}
+
+/// Containers are told by their subcommands, and all `HELP`s are alike.
+fn is_told(entry: &Entry) -> bool {
+    let is_container = !entry.subcommands.is_empty() && entry.command.arity == -2;
+    !is_container && !entry.full_name.ends_with("|help")
+}
+
+fn row(entry: &Entry) -> String {
+    let Command {
+        syntax,
+        summary,
+        complexity,
+        since,
+        ..
+    } = entry.command;
+    let name = entry.full_name.replace('|', " ").to_uppercase();
+    let call = format!("{name} {syntax}");
+    // A bar would end the cell.
+    let call = call.trim_end().replace('|', "\\|");
+    format!("| `{call}` | {summary} | {complexity} | {since} |\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GROUPS, is_told, page};
+    use crate::command::table;
+
+    #[test]
+    fn every_command_is_on_the_page() {
+        let page = page();
+        for entry in table().entries().iter().filter(|entry| is_told(entry)) {
+            let name = entry.full_name.replace('|', " ").to_uppercase();
+            assert!(page.contains(&format!("| `{name}")), "{name}");
+            assert!(
+                GROUPS
+                    .iter()
+                    .any(|(group, _)| *group == entry.command.group),
+                "{name}"
+            );
+        }
+    }
+}
