@@ -278,6 +278,29 @@ impl PubSub {
             .names(|name| pattern.is_none_or(|pattern| glob::matches(pattern, name)))
     }
 
+    /// Shows every subscription of every client. Nobody may subscribe or publish meanwhile on the
+    /// channels that are being looked at.
+    pub fn visit(&self, mut visit: impl FnMut(Kind, &[u8], &Arc<Client>)) {
+        for (kind, channels) in [
+            (Kind::Channel, &self.channels),
+            (Kind::ShardChannel, &self.shard_channels),
+        ] {
+            for shard in &channels.shards {
+                for (name, subscribers) in shard.lock().iter() {
+                    subscribers
+                        .iter()
+                        .for_each(|client| visit(kind, name, client));
+                }
+            }
+        }
+        for (name, subscribers) in self.patterns.read().iter() {
+            let kind = Kind::Pattern;
+            subscribers
+                .iter()
+                .for_each(|client| visit(kind, name, client));
+        }
+    }
+
     /// How many have subscribed to a channel, patterns aside.
     pub fn subscribers(&self, kind: Kind, channel: &[u8]) -> usize {
         self.of(kind).subscribers(channel)

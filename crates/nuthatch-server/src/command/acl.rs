@@ -1,14 +1,18 @@
 //! `ACL`: users and their permissions.
 
 use super::{Categories, Command, Flags, Group, HELP, integer, is_word, table};
-use crate::acl::{DEFAULT_USER, DenialReason, Record, Selector, hexadecimal};
+use crate::acl::{DEFAULT_USER, DenialReason, Record, Selector, User, hexadecimal};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::mailbox::Message;
+use crate::pubsub::Kind;
 use crate::server::Server;
 use nuthatch_wire::resp::{Args, Reply};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const OPEN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
 const ADMIN: Flags = OPEN.union(Flags::ADMIN);
@@ -184,10 +188,28 @@ fn describe(reply: &mut Reply, selector: &Selector) {
 fn setuser(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let name = args.at(2);
     let acl = &ctx.server.acl;
-    acl.set_user(name, args.from(3).iter())
+    let user = acl
+        .set_user(name, args.from(3).iter())
         .map_err(|error| format!("ERR {error}"))?;
     ctx.reply.ok();
+    close_revoked(ctx, &user);
     Ok(())
+}
+
+/// Closes the connections of a user that have subscribed to what the user may no longer hear.
+fn close_revoked(ctx: &mut Context<'_>, user: &User) {
+    if user.is_unbound() {
+        return;
+    }
+    let rules = user.rules();
+    let mut revoked = BTreeMap::new();
+    ctx.server.observers.pubsub.visit(|kind, name, client| {
+        let is_allowed = || rules.allows_channel(name, kind == Kind::Pattern);
+        if client.names().user.as_bytes() == user.name() && !is_allowed() {
+            revoked.insert(client.id, Arc::clone(client));
+        }
+    });
+    close(ctx, revoked.into_values());
 }
 
 fn deluser(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
@@ -208,23 +230,30 @@ fn deluser(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 
 /// Closes all connections of these users; the caller's own once it has its reply.
 fn close_connections(ctx: &mut Context<'_>, users: &[Vec<u8>]) {
-    let is_named = |client: &Client| {
+    let is_named = |client: &Arc<Client>| {
         let user = client.names().user;
         users.iter().any(|name| *name == user.as_bytes())
     };
-    for client in ctx.server.clients.all() {
+    let all = ctx.server.clients.all().into_iter();
+    close(ctx, all.filter(is_named));
+}
+
+fn close(ctx: &mut Context<'_>, clients: impl Iterator<Item = Arc<Client>>) {
+    for client in clients {
         if client.id == ctx.session.client.id {
-            ctx.session.closing |= is_named(&client);
-        } else if is_named(&client) {
+            ctx.session.closing = true;
+        } else {
             kill(ctx.server, &client);
         }
     }
 }
 
 fn kill(server: &Server, client: &Client) {
+    // Whoever lists the clients from now on does not see it.
+    client.killed.store(true, Ordering::Relaxed);
     server.workers()[client.worker].mailbox.send(Message::Kill {
         client: client.id,
-        after_flush: true,
+        after_flush: false,
     });
 }
 

@@ -258,3 +258,27 @@ fn users_are_loaded_from_their_file_and_saved_to_it() {
         "{refused}"
     );
 }
+
+#[test]
+fn subscribers_are_closed_when_their_channels_are_taken_away() {
+    let server = Running::start();
+    let mut admin = server.client();
+    admin.check(&[("ACL SETUSER bob on nopass +@all &one &two:*", "+OK")]);
+    let mut revoked = server.client();
+    revoked.check(&[("AUTH bob x", "+OK")]);
+    revoked.call("SUBSCRIBE one");
+    let mut pattern = server.client();
+    pattern.check(&[("AUTH bob x", "+OK")]);
+    pattern.call("PSUBSCRIBE two:*");
+    // More channels take nothing away.
+    admin.check(&[
+        ("ACL SETUSER bob &three", "+OK"),
+        ("PUBLISH one hello", ":1"),
+    ]);
+    assert_eq!(revoked.read().elements()[2].text(), "hello");
+    admin.check(&[("ACL SETUSER bob resetchannels &two:*", "+OK")]);
+    assert!(revoked.read_to_end().is_empty());
+    admin.check(&[("PUBLISH two:1 hello", ":1")]);
+    assert_eq!(pattern.read().elements()[3].text(), "hello");
+    pattern.check(&[("PING", "[\"pong\", \"\"]")]);
+}
