@@ -209,10 +209,11 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
     }
     if entry.is_single_key {
         let keyspace = ctx.keyspace();
-        let locks = keyspace.locks();
-        if !locks.is_single() {
-            locks.await_writers(keyspace.lock_hash(args.at(1)));
-        }
+        let (hash, start) = (keyspace.lock_hash(args.at(1)), ctx.reply.len());
+        return keyspace.locks().read(hash, || {
+            ctx.reply.truncate(start);
+            run_seen(ctx, entry, args, reasons)
+        });
     }
     run_seen(ctx, entry, args, reasons)
 }

@@ -3,16 +3,18 @@
 //! - A write of one key holds its stripe.
 //! - A command of several keys, and a transaction, hold all their stripes, taken in ascending order, so
 //!   nobody waits in a circle.
-//! - A read of one key takes no lock. It only asks whether a write of several keys is under way, and if
-//!   so waits for its stripe. That suffices: such a write announces itself, with all its stripes held,
-//!   before it changes the first key. Whoever has seen one of its changes therefore finds either the
-//!   announcement, and waits, or all of its changes.
+//! - A read of one key takes no lock. It asks before and after whether a command of several keys or a
+//!   transaction has been writing meanwhile, and if so reads again with its stripe held. Such a writer
+//!   announces itself, with all its stripes held, before it changes the first key. So whoever has seen
+//!   one of its changes sees the announcement too: no read is answered from the middle of a
+//!   transaction, and none that follows another one finds an older state. (A sequence lock whose
+//!   readers fall back on the writers' lock.)
 //!
 //! With one data thread, commands follow one another anyway, and there are no locks at all.
 
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// More than enough for writers to meet rarely; a power of two.
 const STRIPES: usize = 1024;
@@ -26,25 +28,30 @@ struct Stripe(Mutex<()>);
 pub struct KeyLocks {
     /// Empty where there is one data thread.
     stripes: Box<[Stripe]>,
-    /// Writes of several keys that are under way.
+    /// Writers of several keys.
     announced: Announced,
 }
 
+/// In the upper half how many writers of several keys there have been, in the lower half how many are
+/// at work.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Announced(AtomicU32);
+struct Announced(AtomicU64);
+
+const ONE_ANNOUNCED: u64 = 1 << 32;
+const AT_WORK: u64 = ONE_ANNOUNCED - 1;
 
 /// Stripes held; released when dropped.
 #[derive(Debug)]
 pub struct Held<'a> {
     guards: SmallVec<[MutexGuard<'a, ()>; 2]>,
-    announced: Option<&'a AtomicU32>,
+    announced: Option<&'a AtomicU64>,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(announced) = self.announced {
-            // Release: pairs with the Acquire in `await_writers`.
+            // Release: pairs with the Acquire in `read`.
             announced.fetch_sub(1, Ordering::Release);
         }
         self.guards.clear();
@@ -112,24 +119,38 @@ impl KeyLocks {
             .collect();
         let announced = writes.then_some(&self.announced.0);
         if let Some(announced) = announced {
-            // SeqCst: comes before the changes that follow, in the eyes of whoever sees those.
-            announced.fetch_add(1, Ordering::SeqCst);
+            // Comes before the changes that follow, in the eyes of whoever sees those: they are made
+            // with Release, or under a lock.
+            announced.fetch_add(ONE_ANNOUNCED + 1, Ordering::AcqRel);
         }
         Held { guards, announced }
     }
 
-    /// Waits until no write of several keys that has `hash` among them is half done.
+    /// Reads one key, whose hash is `hash`, so that no command of several keys and no transaction is
+    /// seen half done. `read` may run twice, and must undo what it did the first time.
     #[inline]
-    pub fn await_writers(&self, hash: u64) {
-        // Acquire: pairs with the Release of `Held::drop`.
-        if self.announced.0.load(Ordering::Acquire) != 0 {
-            self.await_stripe(hash);
+    pub fn read<R>(&self, hash: u64, mut read: impl FnMut() -> R) -> R {
+        if self.is_single() {
+            return read();
         }
+        let announced = &self.announced.0;
+        // Acquire: pairs with the Release of `Held::drop`; who is done is seen wholly.
+        let before = announced.load(Ordering::Acquire);
+        if before & AT_WORK == 0 {
+            let result = read();
+            // Acquire: what `read` saw comes before the look at who has announced it.
+            fence(Ordering::Acquire);
+            if announced.load(Ordering::Relaxed) / ONE_ANNOUNCED == before / ONE_ANNOUNCED {
+                return result;
+            }
+        }
+        self.read_held(hash, read)
     }
 
     #[cold]
-    fn await_stripe(&self, hash: u64) {
-        drop(self.stripes[self.stripe(hash)].0.lock());
+    fn read_held<R>(&self, hash: u64, mut read: impl FnMut() -> R) -> R {
+        let _held = self.hold_one(hash);
+        read()
     }
 }
 
@@ -156,12 +177,37 @@ mod tests {
             scope.spawn(|| {
                 loop {
                     let read = |index: usize| {
-                        locks.await_writers(hashes[index]);
-                        cells[index].load(Ordering::Acquire)
+                        let cell: &AtomicU64 = &cells[index];
+                        locks.read(hashes[index], || cell.load(Ordering::Acquire))
                     };
                     let (first, second) = (read(0), read(1));
                     assert!(second >= first, "{first} was seen, and {second} after it");
                     if first == 19_999 {
+                        break;
+                    }
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn readers_never_see_a_state_in_the_middle_of_a_transaction() {
+        let locks = KeyLocks::new(2);
+        let cell = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..20_000 {
+                    let _held = locks.hold_many([7 << 40], true);
+                    // Two changes of one key, of which only the second may be seen.
+                    cell.store(2 * round - 1, Ordering::Release);
+                    cell.store(2 * round, Ordering::Release);
+                }
+            });
+            scope.spawn(|| {
+                loop {
+                    let seen = locks.read(7 << 40, || cell.load(Ordering::Acquire));
+                    assert!(seen.is_multiple_of(2), "{seen} is half a transaction");
+                    if seen == 2 * 19_999 {
                         break;
                     }
                 }

@@ -268,23 +268,17 @@ fn hold<'a>(ctx: &Context<'a>, key: &[u8]) -> Held<'a> {
     keyspace.locks().hold_one(keyspace.lock_hash(key))
 }
 
-/// Waits for a write of several keys, this one among them, that is half done.
-#[inline]
-fn await_writers(ctx: &Context<'_>, key: &[u8]) {
-    let keyspace = ctx.keyspace();
-    if !keyspace.locks().is_single() {
-        keyspace.locks().await_writers(keyspace.lock_hash(key));
-    }
-}
-
 fn get(ctx: &mut Context<'_>, keys: Words<'_>, wants_cas: bool) {
     let tally = &ctx.worker.stats.memcached;
     for key in keys.iter() {
-        await_writers(ctx, key);
         let reply = &mut *ctx.reply;
         let keyspace = &ctx.server.keyspace;
-        let found = item::find(keyspace, key, true, |found| {
-            write_value(reply, key, found, wants_cas);
+        let start = reply.len();
+        let found = keyspace.locks().read(keyspace.lock_hash(key), || {
+            reply.truncate(start);
+            item::find(keyspace, key, true, |found| {
+                write_value(reply, key, found, wants_cas);
+            })
         });
         tally.cmd_get.add(1);
         match found {

@@ -2,7 +2,7 @@
 
 use super::item::{self, Copied, Lifetime};
 use super::store::{self, Arithmetic, Order, Outcome};
-use super::{answer, await_writers, count_touch, hold};
+use super::{answer, count_touch, hold};
 use crate::context::{Context, Event};
 use crate::stamp::Stamp;
 use nuthatch_wire::memcached::{Meta, MetaCommand, StoreMode, base64};
@@ -76,18 +76,21 @@ fn get(ctx: &mut Context<'_>, meta: &Meta<'_>) {
         || flags.asks_access && !flags.is_unnoticed;
     let tally = &ctx.worker.stats.memcached;
     if !may_write {
-        await_writers(ctx, meta.key);
         let now_ms = ctx.now_ms();
         let (reply, keyspace) = (&mut *ctx.reply, &ctx.server.keyspace);
-        let found = item::find(keyspace, meta.key, !flags.is_unnoticed, |found| {
-            let stamp = found.stamp();
-            if stamp.is_stale && !stamp.is_claimed {
-                // Somebody wins, and that must be noted.
-                return false;
-            }
-            let mut shown = Shown::new(found.value, stamp, found.lifetime());
-            shown.write(reply, meta, now_ms);
-            true
+        let start = reply.len();
+        let found = keyspace.locks().read(keyspace.lock_hash(meta.key), || {
+            reply.truncate(start);
+            item::find(keyspace, meta.key, !flags.is_unnoticed, |found| {
+                let stamp = found.stamp();
+                if stamp.is_stale && !stamp.is_claimed {
+                    // Somebody wins, and that must be noted.
+                    return false;
+                }
+                let mut shown = Shown::new(found.value, stamp, found.lifetime());
+                shown.write(reply, meta, now_ms);
+                true
+            })
         });
         match found {
             Some(true) => {
