@@ -13,7 +13,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 /// How often upkeep is done.
@@ -24,17 +25,46 @@ const THOROUGH_ONE_IN: u64 = 10;
 /// How often a sample is taken.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Does what is not clients' business until the server ends.
-pub fn run(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(serve(server, http))
+/// All that the control thread needs of the system. It is taken before the first client can connect, for
+/// clients might leave no file for it.
+#[derive(Debug)]
+pub struct Control {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn serve(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+impl Control {
+    /// Asks the system for it.
+    pub fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Does what is not clients' business until the server ends.
+    pub fn run(self, server: &Arc<Server>, http: Option<TcpListener>) {
+        let (terminate, interrupt) = (self.terminate, self.interrupt);
+        self.runtime
+            .block_on(serve(server, http, terminate, interrupt));
+    }
+}
+
+async fn serve(
+    server: &Arc<Server>,
+    http: Option<TcpListener>,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+) {
     let mut upkeep = tokio::time::interval(UPKEEP_PERIOD);
     let mut sample = tokio::time::interval(SAMPLE_PERIOD);
     // After a pause of the whole machine the next sample is long, not followed by empty ones.
@@ -73,7 +103,6 @@ async fn serve(server: &Arc<Server>, http: Option<TcpListener>) -> io::Result<()
             _ = sample.tick() => take_sample(server),
         }
     }
-    Ok(())
 }
 
 fn take_sample(server: &Server) {

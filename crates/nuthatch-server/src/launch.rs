@@ -1,12 +1,13 @@
 //! From settings to a server that runs: sockets, data threads, the control thread.
 
 use crate::config::Config;
-use crate::control;
+use crate::control::Control;
 use crate::server::Server;
 use crate::tls::{self, TlsError};
 use crate::worker::{self, Listener, Worker};
 use mio::net::{TcpListener, UnixListener};
 use nuthatch::BuildError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -57,6 +58,7 @@ pub struct Launched {
     addresses: Vec<String>,
     first_port: Option<u16>,
     http: Option<std::net::TcpListener>,
+    control: Control,
 }
 
 impl Launched {
@@ -86,7 +88,7 @@ impl Launched {
 
     /// Runs the control thread here, until the server ends.
     pub fn run(self) -> Result<(), LaunchError> {
-        let result = control::run(&self.server, self.http).map_err(system("control thread"));
+        self.control.run(&self.server, self.http);
         self.server.end();
         for thread in self.threads {
             thread
@@ -100,7 +102,7 @@ impl Launched {
         {
             tracing::warn!(path, %error, "the socket could not be removed");
         }
-        result
+        Ok(())
     }
 }
 
@@ -144,6 +146,7 @@ pub fn launch(config: Config) -> Result<Launched, LaunchError> {
 
 /// Starts a server on `sockets`, whatever ports the settings name.
 pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchError> {
+    raise_file_limit(config.maxclients);
     let threads = match config.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads.into(),
@@ -196,6 +199,7 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         .workers
         .set(handles)
         .expect("a server is launched once");
+    let control = Control::new().map_err(system("control thread"))?;
     let mut listeners = Some(listeners);
     let threads = prepared
         .into_iter()
@@ -217,7 +221,34 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         addresses,
         first_port,
         http: sockets.http,
+        control,
     })
+}
+
+/// Files that the process needs besides one per client.
+const SPARE_FILES: u64 = 64;
+
+/// Asks the system for as many open files as there may be clients.
+fn raise_file_limit(maxclients: u32) {
+    let wanted = u64::from(maxclients) + SPARE_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let granted = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let raised = Rlimit {
+        current: Some(granted),
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, wanted, "the limit of open files could not be raised");
+    } else if granted < wanted {
+        tracing::warn!(
+            granted,
+            wanted,
+            "maxclients needs more open files than the system allows"
+        );
+    }
 }
 
 /// A socket for the data threads, and its address.

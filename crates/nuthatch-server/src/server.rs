@@ -34,6 +34,8 @@ pub struct WorkerHandle {
     pub mailbox: Mailbox,
     /// What it counts.
     pub stats: WorkerStats,
+    /// Connections on their way to it.
+    pub arriving: AtomicU64,
     /// The keys that its commands name most.
     pub hot_keys: HotKeys,
 }

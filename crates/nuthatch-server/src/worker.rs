@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes read from a socket at once.
@@ -89,8 +89,12 @@ pub struct Worker {
     tokens: HashMap<ClientId, usize, foldhash::fast::FixedState>,
     /// Tokens of connections that have more to read than their turn allowed.
     ready: Vec<usize>,
-    /// Tokens of listeners that may have more to accept.
+    /// Listeners that may have more to accept.
     accepting: Vec<usize>,
+    /// Listeners that have more to accept than the process has files for. They are asked again with
+    /// the next tick and not before: no event tells when a file is free, and events of more clients
+    /// change nothing.
+    starved: Vec<usize>,
     buffer: Box<[u8]>,
     reply: Reply,
     batch: Batch,
@@ -131,6 +135,7 @@ pub fn prepare(id: WorkerId) -> io::Result<(Poll, Arc<WorkerHandle>)> {
         id,
         mailbox: Mailbox::new(waker),
         stats: crate::server::worker_stats(),
+        arriving: AtomicU64::new(0),
         hot_keys: HotKeys::default(),
     };
     Ok((poll, Arc::new(handle)))
@@ -171,6 +176,7 @@ impl Worker {
             tokens: HashMap::default(),
             ready: Vec::new(),
             accepting: Vec::new(),
+            starved: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             reply: Reply::default(),
             batch: Batch::default(),
@@ -259,44 +265,42 @@ impl Worker {
 
     fn accept_more(&mut self) {
         for index in std::mem::take(&mut self.accepting) {
+            if self.starved.contains(&index) {
+                continue;
+            }
+            let mut is_empty = false;
             for _ in 0..ACCEPTS_PER_TURN {
                 match self.accept(index) {
                     Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        is_empty = true;
+                        break;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => {
                         // Out of files, most likely: clients wait in the backlog until some are
                         // closed.
                         tracing::warn!(%error, "a connection could not be accepted");
+                        self.starved.push(index);
+                        is_empty = true;
                         break;
                     }
                 }
+            }
+            if !is_empty {
+                // No event comes for those that are there already.
+                self.accepting.push(index);
             }
         }
     }
 
     fn accept(&mut self, index: usize) -> io::Result<()> {
-        let (stream, route, is_foreign) = match &self.listeners[index] {
+        let accepted = match &self.listeners[index] {
             Listener::Tcp(listener)
             | Listener::Tls(listener, _)
             | Listener::Memcached(listener) => {
                 let (stream, address) = listener.accept()?;
-                stream.set_nodelay(true)?;
-                keep_alive(&stream, self.config.tcp_keepalive)?;
-                let local_address = stream.local_addr()?.to_string();
-                let route = Route {
-                    address: address.to_string(),
-                    local_address,
-                    descriptor: stream.as_raw_fd(),
-                    is_unix: false,
-                };
-                let stream = match &self.listeners[index] {
-                    Listener::Tls(_, config) => {
-                        Stream::Tls(Box::new(TlsStream::new(stream, config)?))
-                    }
-                    _ => Stream::Tcp(stream),
-                };
-                (stream, route, !address.ip().to_canonical().is_loopback())
+                self.open_tcp(index, stream, address)
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
@@ -307,12 +311,42 @@ impl Worker {
                     descriptor: stream.as_raw_fd(),
                     is_unix: true,
                 };
-                (Stream::Unix(stream), route, false)
+                Ok((Stream::Unix(stream), route, false))
             }
         };
-        let is_memcached = matches!(self.listeners[index], Listener::Memcached(_));
-        self.welcome(stream, route, is_foreign, is_memcached);
+        match accepted {
+            Ok((stream, route, is_foreign)) => {
+                let is_memcached = matches!(self.listeners[index], Listener::Memcached(_));
+                self.welcome(stream, route, is_foreign, is_memcached);
+            }
+            // It left while it waited to be accepted; others may wait behind it.
+            Err(error) => tracing::debug!(%error, "a client is gone"),
+        }
         Ok(())
+    }
+
+    /// A connection on a socket that was accepted, where it comes from, and whether that is another
+    /// machine.
+    fn open_tcp(
+        &self,
+        index: usize,
+        stream: mio::net::TcpStream,
+        address: std::net::SocketAddr,
+    ) -> io::Result<(Stream, Route, bool)> {
+        stream.set_nodelay(true)?;
+        keep_alive(&stream, self.config.tcp_keepalive)?;
+        let local_address = stream.local_addr()?.to_string();
+        let route = Route {
+            address: address.to_string(),
+            local_address,
+            descriptor: stream.as_raw_fd(),
+            is_unix: false,
+        };
+        let stream = match &self.listeners[index] {
+            Listener::Tls(_, config) => Stream::Tls(Box::new(TlsStream::new(stream, config)?)),
+            _ => Stream::Tcp(stream),
+        };
+        Ok((stream, route, !address.ip().to_canonical().is_loopback()))
     }
 
     /// Turns a new client away, or gives it to the data thread with the fewest.
@@ -353,7 +387,9 @@ impl Worker {
             .server
             .workers()
             .iter()
-            .min_by_key(|worker| worker.stats.clients.get())
+            .min_by_key(|worker| {
+                worker.stats.clients.get() + worker.arriving.load(Ordering::Relaxed)
+            })
             .map_or(self.handle.id, |worker| worker.id);
         let id = self.server.clients.next_id();
         let client = Arc::new(Client::new(id, route, target, clock::now_ms()));
@@ -372,10 +408,11 @@ impl Worker {
             client.set_flags(ClientFlags::MEMCACHED, true);
         }
         let worker = &self.server.workers()[target];
-        // Counted here, so that the next client goes elsewhere; a thread that takes it counts itself.
         if target == self.handle.id {
             self.adopt(connection);
         } else {
+            // Counted here, so that the next client goes elsewhere.
+            worker.arriving.fetch_add(1, Ordering::Relaxed);
             worker.mailbox.send(Message::Adopt(connection));
         }
     }
@@ -431,7 +468,6 @@ impl Worker {
         };
         let turn = self.turn(&mut connection);
         let client = &connection.session.client;
-        client.active_ms.store(clock::now_ms(), Ordering::Relaxed);
         client
             .input_bytes
             .store(connection.input.len() as u64, Ordering::Relaxed);
@@ -465,7 +501,11 @@ impl Worker {
             }
             reads += 1;
             let read = match connection.read(&mut self.buffer) {
-                Ok(0) => return self.end_turn(connection, Turn::Closed),
+                Ok(0) => {
+                    // It may still read what it has asked for.
+                    connection.session.closing = true;
+                    break;
+                }
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.is_readable = false;
@@ -478,7 +518,9 @@ impl Worker {
             };
             self.handle.stats.reads.add(1);
             self.handle.stats.read_bytes.add(read as u64);
-            let total = &connection.session.client.read_bytes;
+            let client = &connection.session.client;
+            client.active_ms.store(clock::now_ms(), Ordering::Relaxed);
+            let total = &client.read_bytes;
             total.store(
                 total.load(Ordering::Relaxed) + read as u64,
                 Ordering::Relaxed,
@@ -773,7 +815,10 @@ impl Worker {
         self.handle.mailbox.drain(&mut messages);
         for message in messages.drain(..) {
             match message {
-                Message::Adopt(connection) => self.adopt(connection),
+                Message::Adopt(connection) => {
+                    self.handle.arriving.fetch_sub(1, Ordering::Relaxed);
+                    self.adopt(connection);
+                }
                 Message::Deliver { client, push } => self.deliver(client, &push),
                 Message::Kill {
                     client,
@@ -893,6 +938,7 @@ impl Worker {
             return;
         }
         self.next_tick = now + TICK;
+        self.accepting.append(&mut self.starved);
         memcached::flush_if_due(&self.server, &self.config, &self.handle);
         let idle_ms = self
             .config

@@ -16,6 +16,7 @@ mod keys;
 mod memcached;
 mod permissions;
 mod reference;
+mod robustness;
 mod settings;
 mod slowness;
 mod strings;

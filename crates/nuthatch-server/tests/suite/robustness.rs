@@ -1,0 +1,330 @@
+//! Clients that misbehave, and many of them: they cost little, and others are served meanwhile.
+
+use crate::harness::{Client, PATIENCE, Running, request};
+use nuthatch_server::client::Client as Connected;
+use rustix::process::{Resource, getrlimit};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+/// What the server knows of the client connected last.
+fn newest(server: &Running) -> Arc<Connected> {
+    let clients = server.server().clients.all();
+    Arc::clone(clients.last().expect("a client"))
+}
+
+/// Lets the server work until it is so; a test that waits in vain is ended by who runs it.
+fn wait_until(other: &mut Client, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        other.check(&[("PING", "+PONG")]);
+    }
+}
+
+fn connect(server: &Running) -> TcpStream {
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).expect("a listener");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+    socket
+}
+
+#[test]
+fn ten_thousand_idle_connections_hold_no_buffers_and_are_still_served() {
+    let server = Running::with(&[("maxclients", "10001")]);
+    // Both ends are in this process, which the server has asked for more files; what the system does
+    // not grant cannot be tested here.
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let count = usize::try_from(files.saturating_sub(1_500) / 2).unwrap_or(usize::MAX);
+    let count = count.min(10_000);
+    eprintln!("{count} connections");
+    let mut sockets: Vec<TcpStream> = (0..count).map(|_| connect(&server)).collect();
+    for _ in 0..2 {
+        for socket in &mut sockets {
+            socket.write_all(b"PING\r\n").expect("an open socket");
+        }
+        for socket in &mut sockets {
+            let mut reply = [0; 7];
+            socket.read_exact(&mut reply).expect("a reply");
+            assert_eq!(&reply, b"+PONG\r\n");
+        }
+    }
+    assert_eq!(server.server().clients.len(), count);
+    let counts = server.server().workers().iter();
+    let counts: Vec<u64> = counts.map(|worker| worker.stats.clients.get()).collect();
+    let difference = counts[0].abs_diff(counts[1]);
+    assert!(difference <= 1, "threads share clients: {counts:?}");
+    drop(sockets);
+    wait_until(&mut server.client(), || server.server().clients.len() == 1);
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_read_from_either() {
+    let server = Running::with(&[("threads", "1")]);
+    let value = vec![b'v'; 100_000];
+    let mut other = server.client();
+    other.call_with(&[&b"SET"[..], b"k", &value]);
+    let mut socket = connect(&server);
+    socket.set_nonblocking(true).expect("an option");
+    let pipeline = request(&["GET", "k"]).repeat(100);
+    let mut refused = 0;
+    let stalled = newest(&server);
+    while refused < 100 {
+        match socket.write(&pipeline) {
+            Ok(_) => refused = 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        other.check(&[("PING", "+PONG")]);
+        // A batch that is sent at 256 KiB, and the reply that brought it there.
+        let waits = stalled.output_bytes.load(Ordering::Relaxed);
+        assert!(waits < 512 * 1024, "{waits} bytes wait");
+        let waits = stalled.input_bytes.load(Ordering::Relaxed);
+        assert!(waits < 128 * 1024, "{waits} bytes of requests wait");
+    }
+    drop(socket);
+    wait_until(&mut other, || server.server().clients.len() == 1);
+}
+
+#[test]
+fn requests_that_are_half_there_wait_alone() {
+    let server = Running::with(&[("threads", "1")]);
+    let whole = request(&["SET", "key", "value"]);
+    let mut halves: Vec<Client> = (1..whole.len())
+        .map(|cut| {
+            let mut client = server.client();
+            client.send(&whole[..cut]);
+            client
+        })
+        .collect();
+    server.client().check(&[("EXISTS key", ":0")]);
+    for (client, cut) in halves.iter_mut().zip(1..) {
+        client.send(&whole[cut..]);
+        assert_eq!(client.read().text(), "OK");
+    }
+}
+
+#[test]
+fn announced_bytes_are_not_reserved() {
+    let server = Running::with(&[("threads", "1"), ("memcached-port", "free")]);
+    let mut heads = Vec::new();
+    for head in [
+        &b"*1\r\n$536870912\r\n"[..],
+        b"*1048576\r\n",
+        b"*2\r\n$3\r\nGET\r\n$99999999\r\n",
+    ] {
+        let mut client = server.client();
+        client.send(head);
+        heads.push(client);
+    }
+    let memcached_port = server.server().config().memcached_port;
+    let mut client = Client::connect(memcached_port);
+    client.send(b"set k 0 0 536870912\r\n");
+    heads.push(client);
+    let mut other = server.client();
+    other.check(&[("PING", "+PONG")]);
+    // The next tick counts what all connections hold.
+    let buffered = &server.server().workers()[0].stats.buffered_bytes;
+    wait_until(&mut other, || buffered.get() > 0);
+    assert!(buffered.get() < 64 * 1024, "{} bytes", buffered.get());
+}
+
+#[test]
+fn garbage_ends_its_own_connection_at_most() {
+    let server = Running::with(&[("memcached-port", "free")]);
+    let memcached_port = server.server().config().memcached_port;
+    let mut other = server.client();
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..200 {
+        let bytes: Vec<u8> = (0..random.usize(1..3_000))
+            .map(|_| match random.u8(0..4) {
+                0 => b"*$\r\n 0123456789-"[random.usize(0..16)],
+                _ => random.u8(..),
+            })
+            .collect();
+        let port = if round % 2 == 0 {
+            server.port()
+        } else {
+            memcached_port
+        };
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a listener");
+        let mut writer = &socket;
+        // The server may have closed already.
+        drop(writer.write_all(&bytes));
+        drop(socket);
+        other.check(&[("PING", "+PONG")]);
+    }
+    wait_until(&mut other, || server.server().clients.len() == 1);
+}
+
+#[test]
+fn errors_of_the_protocol_are_told_before_the_connection_ends() {
+    let server = Running::start();
+    for (bytes, error) in [
+        (
+            &b"*x\r\n"[..],
+            "-ERR Protocol error: invalid multibulk length\r\n",
+        ),
+        (
+            b"*1\r\n$x\r\n",
+            "-ERR Protocol error: invalid bulk length\r\n",
+        ),
+        (
+            b"*1\r\nGET\r\n",
+            "-ERR Protocol error: expected '$', got 'G'\r\n",
+        ),
+    ] {
+        let mut client = server.client();
+        client.send(bytes);
+        assert_eq!(client.read_to_end(), error.as_bytes());
+    }
+}
+
+#[test]
+fn idle_clients_are_disconnected_also_within_a_request() {
+    let server = Running::with(&[("timeout", "1"), ("memcached-port", "free")]);
+    let memcached_port = server.server().config().memcached_port;
+    let mut clients = [
+        server.client(),
+        server.client(),
+        Client::connect(memcached_port),
+    ];
+    clients[1].send(b"*2\r\n$3\r\nGET\r\n$1\r\n");
+    clients[2].send(b"set k 0 0 10\r\nhalf");
+    for client in &mut clients {
+        assert_eq!(client.read_to_end(), b"");
+    }
+}
+
+#[test]
+fn connections_that_break_within_a_pipeline_leave_nothing_behind() {
+    let server = Running::start();
+    let mut other = server.client();
+    let pipeline = request(&["INCR", "n"]).repeat(50);
+    for cut in 0..200 {
+        let socket = connect(&server);
+        // The connection ends with a reset, whatever is under way.
+        socket2::SockRef::from(&socket)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("an option");
+        let mut writer = &socket;
+        writer
+            .write_all(&pipeline[..pipeline.len() - cut])
+            .expect("an open socket");
+    }
+    other.check(&[("PING", "+PONG")]);
+    wait_until(&mut other, || server.server().clients.len() == 1);
+    let counts = server.server().workers().iter();
+    let connected: u64 = counts.map(|worker| worker.stats.clients.get()).sum();
+    assert_eq!(connected, 1);
+}
+
+#[test]
+fn a_client_that_has_said_all_still_gets_its_replies() {
+    let server = Running::start();
+    let value = vec![b'v'; 100_000];
+    let mut client = server.client();
+    client.call_with(&[&b"SET"[..], b"k", &value]);
+    let count = 300;
+    client.send(&request(&["GET", "k"]).repeat(count));
+    client.finish();
+    for _ in 0..count {
+        assert_eq!(client.read().bytes().len(), value.len());
+    }
+    assert_eq!(client.read_to_end(), b"");
+}
+
+#[test]
+fn clients_beyond_the_limit_are_turned_away_until_others_leave() {
+    let server = Running::with(&[("maxclients", "3")]);
+    let mut admitted: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for client in &mut admitted {
+        client.check(&[("PING", "+PONG")]);
+    }
+    for _ in 0..5 {
+        let told = server.client().read_to_end();
+        assert_eq!(told, b"-ERR max number of clients reached\r\n");
+    }
+    assert_eq!(
+        server.server().rejected_connections.load(Ordering::Relaxed),
+        5
+    );
+    admitted.pop();
+    wait_until(&mut admitted[0], || server.server().clients.len() == 2);
+    server.client().check(&[("PING", "+PONG")]);
+}
+
+#[test]
+fn a_reader_too_slow_for_its_limit_is_disconnected() {
+    for limit in ["normal 1mb 0 0", "normal 0 1mb 1"] {
+        let server = Running::with(&[("client-output-buffer-limit", limit)]);
+        let mut other = server.client();
+        // More than the sockets' own buffers hold.
+        let value = vec![b'v'; 48 << 20];
+        other.call_with(&[&b"SET"[..], b"k", &value]);
+        let mut slow = server.client();
+        slow.send_request(&["GET", "k"]);
+        wait_until(&mut other, || {
+            let server = server.server();
+            server.total(|stats| stats.output_limit_disconnections.get()) == 1
+        });
+        assert!(slow.read_to_end().len() < value.len());
+        other.check(&[("PING", "+PONG")]);
+    }
+}
+
+/// The program with few files, which ends when this is dropped.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.0.kill().expect("our own child");
+        self.0.wait().expect("our own child");
+    }
+}
+
+#[test]
+fn clients_wait_while_there_are_no_files_and_are_served_when_there_are() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let path = dir.path().join("socket");
+    let mut program = Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" serve --port 0 --http-port 0 --unixsocket \"$1\" --threads 1 --maxmemory 64mb"])
+        .arg(env!("CARGO_BIN_EXE_nuthatch"))
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Program)
+        .expect("a shell");
+    while UnixStream::connect(&path).is_err() {
+        thread::yield_now();
+    }
+    let connect = || {
+        let socket = UnixStream::connect(&path).expect("room in the backlog");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket
+    };
+    let mut first = connect();
+    let ping = |socket: &mut UnixStream| {
+        let mut reply = [0; 7];
+        socket.write_all(b"PING\r\n").expect("an open socket");
+        socket.read_exact(&mut reply).expect("a reply");
+        assert_eq!(&reply, b"+PONG\r\n");
+    };
+    ping(&mut first);
+    let many: Vec<UnixStream> = (0..60).map(|_| connect()).collect();
+    let mut last = connect();
+    // Long enough for thousands of vain attempts, if any followed another at once.
+    for _ in 0..2_000 {
+        ping(&mut first);
+    }
+    drop(many);
+    ping(&mut last);
+    program.0.kill().expect("our own child");
+    let mut log = String::new();
+    let stderr = program.0.stderr.as_mut().expect("a pipe");
+    stderr.read_to_string(&mut log).expect("text");
+    let attempts = log.matches("could not be accepted").count();
+    assert!((1..100).contains(&attempts), "{attempts} attempts: {log}");
+}
