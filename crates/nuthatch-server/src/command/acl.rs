@@ -94,7 +94,7 @@ pub(super) const COMMANDS: &[Command] = &[docs(
                 "",
                 "Returns the name of the connection's user.",
             ),
-            HELP.group(Group::Server, "6.0.0").flags(Flags::NOSCRIPT),
+            HELP.group(Group::Server, "6.0.0"),
         ],
     ),
     "",

@@ -1,6 +1,6 @@
 //! `DEBUG` and `MEMORY`: looks inside, and what test suites need.
 
-use super::{Command, Flags, Group, HELP, Keys, READS, float, integer, is_word};
+use super::{Access, Command, Flags, Group, HELP, Keys, float, integer, is_word};
 use crate::config::DebugAccess;
 use crate::context::Context;
 use crate::control::memory;
@@ -43,7 +43,7 @@ pub(super) const COMMANDS: &[Command] = &[
             Command::new("usage", -3, usage)
                 .flags(Flags::READONLY)
                 .keys(SECOND_KEY)
-                .access(READS)
+                .access(Access::RO)
                 .docs(
                     Group::Server,
                     "4.0.0",
@@ -63,6 +63,7 @@ pub(super) const COMMANDS: &[Command] = &[
                 "Says how the memory is doing.",
             ),
             Command::new("purge", 2, purge)
+                .flags(Flags::LOADING)
                 .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .docs(
                     Group::Server,
