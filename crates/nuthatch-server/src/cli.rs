@@ -2,10 +2,16 @@
 //! settings.
 #![expect(clippy::print_stdout, reason = "this is the program that people run")]
 
+mod documents;
+mod top;
+
 use clap::{Arg, ArgMatches, Command};
-use nuthatch_server::config::{Config, Layers, LogFormat, LogLevel, Origin, SETTINGS};
+use nuthatch_server::config::{
+    Config, Layers, LogFormat, LogLevel, Origin, SETTINGS, example_file,
+};
 use nuthatch_server::launch::{self, Launched};
 use nuthatch_server::reference;
+use nuthatch_server::supervisor::Supervisor;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,12 +38,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => check(matches),
             Some(("show", matches)) => show(matches),
+            Some(("example", _)) => example(),
             _ => unreachable!("clap asks for a subcommand"),
         },
         Some(("commands", _)) => {
             print!("{}", reference::page());
             Ok(())
         }
+        Some(("top", matches)) => top::run(matches),
+        Some(("health", matches)) => top::health(matches),
+        Some(("completions", matches)) => documents::completions(matches, command()),
+        Some(("man", matches)) => documents::man(matches, command()),
         _ => unreachable!("clap asks for a subcommand"),
     };
     match result {
@@ -67,12 +78,17 @@ fn command() -> Command {
                 )))
                 .subcommand(with_settings(
                     Command::new("show").about("Print all settings and where they come from"),
-                )),
+                ))
+                .subcommand(
+                    Command::new("example").about("Print a file with every setting to begin with"),
+                ),
         )
         .subcommand(
             Command::new("commands")
                 .about("Print the reference of all commands that clients may send, as Markdown"),
         )
+        .subcommands(top::commands())
+        .subcommands(documents::commands())
 }
 
 fn with_settings(command: Command) -> Command {
@@ -157,6 +173,11 @@ fn show(matches: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
+fn example() -> Result<(), String> {
+    print!("{}", example_file());
+    Ok(())
+}
+
 fn serve(matches: &ArgMatches) -> Result<(), String> {
     let layers = settings(matches)?;
     let config = layers.config();
@@ -173,6 +194,10 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     launched.server().set_origins(layers.origins());
     greet(&launched);
+    let address = std::env::var_os("NOTIFY_SOCKET");
+    let supervisor =
+        Supervisor::at(address.as_deref()).map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
+    let launched = launched.with_supervisor(supervisor);
     launched.run().map_err(|error| error.to_string())
 }
 

@@ -5,11 +5,13 @@
 //! Names are Redis' where Redis has the setting. Layers, the upper wins: flags, environment
 //! (`NUTHATCH_MAXMEMORY`), file, defaults.
 
+mod example;
 mod foreign;
 mod layers;
 mod rewrite;
 mod value;
 
+pub use example::example_file;
 pub use foreign::{ALIASES, FOREIGN, Foreign, Rule, find as foreign};
 pub use layers::{Layers, Origin};
 pub use rewrite::rewrite;

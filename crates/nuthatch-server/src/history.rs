@@ -21,7 +21,7 @@ const MINUTE_MS: u64 = 60_000;
 /// Numbers that only grow, or what they grew by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Commands that ran.
+    /// Commands that ran, and memcached's operations on keys.
     pub commands: u64,
     /// Reads that found a live key.
     pub hits: u64,
@@ -162,12 +162,16 @@ impl Look {
                 }
             }
         }
+        let memcached = server.total(|stats| {
+            let operations = stats.memcached.operations();
+            operations.iter().map(|(_, count)| count).sum()
+        });
         let stats = server.keyspace.cache().stats();
         let table_bytes = server.keyspace.table_bytes();
         Self {
             time_ms,
             counts: Counts {
-                commands: calls.iter().sum(),
+                commands: calls.iter().sum::<u64>() + memcached,
                 hits: stats.hits,
                 misses: stats.misses,
                 evicted: stats.evicted,

@@ -15,7 +15,8 @@ pub mod metrics;
 
 pub use api::{
     BigKeyRow, BigKeyShare, BigKeysView, ClientRow, ClientsView, CommandRow, CommandsView,
-    HistoryView, HotKeyRow, HotKeysView, Overview, SettingRow, SettingsView, Totals,
+    HistoryView, HotKeyRow, HotKeysView, Overview, SettingRow, SettingsView, SlowLogRow,
+    SlowLogView, Totals,
 };
 
 use crate::server::Server;
@@ -195,6 +196,7 @@ fn route(site: &Site, path: &str, query: &str) -> Answer {
         "/api/history" => Answer::json(&api::history(server, query)),
         "/api/commands" => Answer::json(&api::commands(server)),
         "/api/clients" => Answer::json(&api::clients(server)),
+        "/api/slow-log" => Answer::json(&api::slow_log(server)),
         "/api/hot-keys" => Answer::json(&api::hot_keys(server)),
         "/api/big-keys" => Answer::json(&api::big_keys(server)),
         "/api/settings" => Answer::json(&api::settings(server)),

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::control::Control;
 use crate::server::Server;
+use crate::supervisor::Supervisor;
 use crate::tls::{self, TlsError};
 use crate::worker::{self, Listener, Worker};
 use mio::net::{TcpListener, UnixListener};
@@ -59,6 +60,7 @@ pub struct Launched {
     first_port: Option<u16>,
     http: Option<std::net::TcpListener>,
     control: Control,
+    supervisor: Supervisor,
 }
 
 impl Launched {
@@ -86,9 +88,20 @@ impl Launched {
         Some(format!("http://{address}/"))
     }
 
+    /// With a supervisor that is told when the server is ready and when it ends.
+    #[must_use]
+    pub fn with_supervisor(mut self, supervisor: Supervisor) -> Self {
+        self.supervisor = supervisor;
+        self
+    }
+
     /// Runs the control thread here, until the server ends.
     pub fn run(self) -> Result<(), LaunchError> {
+        // Signals are heard already, so who is ready can also be asked to end.
+        let status = format!("serving on {}", self.addresses.join(", "));
+        self.supervisor.ready(&status);
         self.control.run(&self.server, self.http);
+        self.supervisor.stopping();
         self.server.end();
         for thread in self.threads {
             thread
@@ -222,6 +235,7 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         first_port,
         http: sockets.http,
         control,
+        supervisor: Supervisor::default(),
     })
 }
 

@@ -254,6 +254,19 @@ pub struct MemcachedTally {
 }
 
 impl MemcachedTally {
+    /// Operations on keys, by what they do.
+    pub fn operations(&self) -> [(&'static str, u64); 6] {
+        let sum = |one: &Tally, other: &Tally| one.get() + other.get();
+        [
+            ("get", self.cmd_get.get()),
+            ("set", self.cmd_set.get()),
+            ("touch", self.cmd_touch.get()),
+            ("delete", sum(&self.delete_hits, &self.delete_misses)),
+            ("incr", sum(&self.incr_hits, &self.incr_misses)),
+            ("decr", sum(&self.decr_hits, &self.decr_misses)),
+        ]
+    }
+
     /// All counts with their names.
     pub fn named(&self) -> [(&'static str, &Tally); 22] {
         [

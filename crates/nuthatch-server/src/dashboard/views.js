@@ -536,4 +536,4 @@ class SettingsView {
   }
 }
 
-export const VIEWS = [OverviewView, CommandsView, MemoryView, ClientsView, HotKeysView, BigKeysView, SettingsView];
+export const VIEWS = [OverviewView, CommandsView, MemoryView, ClientsView, SlowLogView, HotKeysView, BigKeysView, SettingsView];

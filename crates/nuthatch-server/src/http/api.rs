@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 
 /// Clients listed at most.
 const CLIENTS: usize = 500;
+/// Slow commands listed at most.
+const SLOW_COMMANDS: usize = 500;
 /// Hot keys listed at most.
 const HOT_KEYS: usize = 50;
 /// Bytes of a key that are shown.
@@ -132,6 +134,32 @@ pub struct ClientsView {
     pub total: usize,
     /// The first of them, by number.
     pub clients: Vec<ClientRow>,
+}
+
+/// A command that was slow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SlowLogRow {
+    /// Its number in the log.
+    pub id: u64,
+    /// When it ran, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How long, in microseconds.
+    pub duration_us: u64,
+    /// The request, escaped; long arguments cut, secret ones hidden.
+    pub command: String,
+    /// The address of the client.
+    pub client: String,
+    /// The name of the client.
+    pub client_name: String,
+}
+
+/// `/api/slow-log`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SlowLogView {
+    /// Microseconds from which on a command is slow; negative for never.
+    pub threshold_us: i64,
+    /// The newest first.
+    pub entries: Vec<SlowLogRow>,
 }
 
 /// A key that many commands name.
@@ -361,6 +389,23 @@ fn doing(flags: ClientFlags) -> Vec<String> {
     ];
     let held = words.iter().filter(|(flag, _)| flags.contains(*flag));
     held.map(|(_, word)| (*word).to_owned()).collect()
+}
+
+pub(super) fn slow_log(server: &Server) -> SlowLogView {
+    let entries = server.slow_log.newest(SLOW_COMMANDS).into_iter();
+    SlowLogView {
+        threshold_us: server.config().slowlog_log_slower_than,
+        entries: entries
+            .map(|slow| SlowLogRow {
+                id: slow.id,
+                time_ms: slow.time_s * 1000,
+                duration_us: slow.duration_us,
+                command: shown(&slow.args.join(&b' ')),
+                client: shown(slow.address.as_bytes()),
+                client_name: shown(slow.name.as_bytes()),
+            })
+            .collect(),
+    }
 }
 
 pub(super) fn hot_keys(server: &Server) -> HotKeysView {

@@ -201,6 +201,21 @@ impl Source {
             });
             writer.counter(name, help, None, series)?;
         }
+        let mut operations: Vec<(&str, u64)> = Vec::new();
+        for worker in self.0.workers() {
+            let counted = worker.stats.memcached.operations();
+            operations.resize(counted.len(), ("", 0));
+            for (sum, (name, count)) in operations.iter_mut().zip(counted) {
+                *sum = (name, sum.1 + count);
+            }
+        }
+        let series = operations.into_iter();
+        writer.counter(
+            "memcached_operations",
+            "Operations of memcached's clients on keys.",
+            None,
+            series.map(|(name, count)| ([("operation", name)], count)),
+        )?;
         let mut metric = writer.0.encode_descriptor(
             "command_duration",
             "Time that commands took to run. Quick ones are timed now and then, and each that is timed \

@@ -119,7 +119,7 @@ impl Drop for Running {
 
 /// A socket that holds a free port: the server gets the socket itself, so nobody can take the port in
 /// between.
-fn free_port() -> (TcpListener, u16) {
+pub(crate) fn free_port() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("a bound socket").port();
     (listener, port)

@@ -14,6 +14,7 @@ mod http;
 mod info;
 mod keys;
 mod memcached;
+mod packaging;
 mod permissions;
 mod reference;
 mod robustness;
