@@ -24,10 +24,6 @@ const TIMED_ONE_IN: u64 = 16;
 /// A slow log of commands faster than this needs every call timed.
 const ALL_TIMED_BELOW_US: i64 = 1000;
 
-/// Spreads the numbers of calls over all 64 bits, in the ratio that fills them most evenly, so that the
-/// calls which are timed or sampled keep no step with what a client repeats.
-const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Keys of one sampled command that are counted.
 const SAMPLED_KEYS: usize = 64;
 
@@ -430,7 +426,7 @@ fn run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -> CommandR
     } else {
         u64::MAX
     };
-    let scattered = calls.wrapping_mul(SCATTER);
+    let scattered = calls.wrapping_mul(hot_keys::SCATTER);
     // The first call is timed whatever it is, so that a command that was called has a time.
     let result = if scattered <= timed_below || calls == 1 {
         let weight = if calls == 1 { 1 } else { weight };

@@ -15,6 +15,9 @@ use std::hash::BuildHasher;
 
 /// Of the commands, one in so many hands in its keys.
 pub const SAMPLED_ONE_IN: u64 = 128;
+/// Spreads consecutive numbers over all 64 bits, in the ratio that fills them most evenly, so that what is
+/// chosen by its number keeps no step with what a client repeats.
+pub const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Keys that a thread's summary counts.
 const COUNTERS: usize = 128;
 /// Bytes of a key that are kept; longer keys are told apart by their hash.
@@ -109,6 +112,14 @@ impl HotKeys {
         }
     }
 
+    /// Counts the key of a command, if its number among its like says that it is sampled.
+    #[inline]
+    pub fn offer(&self, number: u64, key: &[u8]) {
+        if number.wrapping_mul(SCATTER) <= u64::MAX / SAMPLED_ONE_IN {
+            self.count(key);
+        }
+    }
+
     /// Lets `seconds` pass.
     pub fn fade(&self, seconds: f64) {
         self.summary
@@ -193,6 +204,32 @@ mod tests {
         let ratio = found[0].per_second / expected;
         assert!((0.9..1.1).contains(&ratio), "{ratio}");
         assert_eq!(found[0].error_per_second, 0.0);
+    }
+
+    #[test]
+    fn one_command_in_so_many_is_sampled_whatever_the_clients_period() {
+        for period in [1, 2, 16, 100, 128] {
+            let keys = HotKeys::default();
+            for number in 1..=SAMPLED_ONE_IN * 1000 {
+                keys.offer(
+                    number,
+                    if number % period == 0 {
+                        b"first"
+                    } else {
+                        b"other"
+                    },
+                );
+            }
+            let summary = keys.summary.lock();
+            let total: f64 = summary.counters.iter().map(|counter| counter.count).sum();
+            assert!((950.0..1050.0).contains(&total), "{total} of 1000");
+            let first = summary
+                .counters
+                .iter()
+                .find(|counter| counter.key == b"first");
+            let share = first.map_or(0.0, |first| first.count) / total * period as f64;
+            assert!((0.5..1.5).contains(&share), "{share} with period {period}");
+        }
     }
 
     #[test]

@@ -281,6 +281,7 @@ fn get(ctx: &mut Context<'_>, keys: Words<'_>, wants_cas: bool) {
             })
         });
         tally.cmd_get.add(1);
+        ctx.worker.hot_keys.offer(tally.cmd_get.get(), key);
         match found {
             Some(()) => tally.get_hits.add(1),
             None => tally.get_misses.add(1),

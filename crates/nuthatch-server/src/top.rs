@@ -207,7 +207,7 @@ impl Picture {
             .collect();
         vec![
             format!(
-                "Nuthatch {}   up {}   policy {}   {} threads   {} clients",
+                "Nuthatch {}   up {}   policy {}   threads {}   clients {}",
                 overview.version,
                 uptime(up_s),
                 overview.policy,

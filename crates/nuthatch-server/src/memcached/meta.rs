@@ -96,6 +96,7 @@ fn get(ctx: &mut Context<'_>, meta: &Meta<'_>) {
             Some(true) => {
                 tally.cmd_get.add(1);
                 tally.get_hits.add(1);
+                ctx.worker.hot_keys.offer(tally.cmd_get.get(), meta.key);
                 return;
             }
             Some(false) => {}
@@ -112,6 +113,7 @@ fn miss(ctx: &mut Context<'_>, meta: &Meta<'_>) {
     } else {
         tally.cmd_get.add(1);
         tally.get_misses.add(1);
+        ctx.worker.hot_keys.offer(tally.cmd_get.get(), meta.key);
     }
     if !meta.flags.is_quiet {
         write_code(ctx.reply, meta, "EN");

@@ -95,6 +95,7 @@ enum Comparison {
 pub(super) fn store(ctx: &mut Context<'_>, order: &Order<'_>) -> Outcome {
     let tally = &ctx.worker.stats.memcached;
     tally.cmd_set.add(1);
+    ctx.worker.hot_keys.offer(tally.cmd_set.get(), order.key);
     let _held = hold(ctx, order.key);
     let keyspace = ctx.keyspace();
     // A plain set asks for nothing.
