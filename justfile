@@ -27,6 +27,18 @@ report out="target/report":
 instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict,load" capacities="1000,10000,100000,1000000":
     scripts/instructions {{policies}} {{operations}} {{capacities}}
 
+# The server under full load for so many minutes: flat memory, counters that agree, no trace of clients that left.
+soak minutes="30":
+    scripts/soak {{minutes}}
+
+# Cache servers beside one another: cpu, memory, hits or latency. See the script for where peers are looked for.
+compare-servers what="cpu":
+    scripts/compare-servers {{what}}
+
+# What event loops cost by themselves.
+runtimes:
+    scripts/runtimes
+
 # Model-checks the concurrent parts: every interleaving of a few threads' steps.
 loom:
     RUSTFLAGS="--cfg loom" cargo test --package nuthatch --lib --release --target-dir target/loom model
