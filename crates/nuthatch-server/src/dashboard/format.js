@@ -65,7 +65,7 @@ export function clock(ms, withSeconds = true) {
 }
 
 export function moment(ms) {
-  return new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+  return new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium", hour12: false });
 }
 
 // An element with attributes and children; text among the children becomes text nodes.

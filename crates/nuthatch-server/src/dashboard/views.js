@@ -425,6 +425,7 @@ class SlowLogView {
     this.table = new Table({
       label: "Slow commands",
       sort: 0,
+      stacks: true,
       empty: "No command was slow.",
       columns: [
         { name: "When", value: (row) => row.time_ms, text: (row) => moment(row.time_ms), numeric: true },

@@ -163,6 +163,15 @@ fn every_view_lives_under_load_and_asks_nobody_else() {
         take_pictures(&mut browser);
         assert_peace(&mut browser, &origin);
     });
+
+    // A server that is gone is said to be, and what it told stays to be read.
+    open(&mut browser, "commands");
+    drop(server);
+    browser.wait_for("document.querySelector('#status').textContent.startsWith('no answer')");
+    assert_ne!(
+        browser.evaluate("document.querySelectorAll('tbody tr').length"),
+        0
+    );
 }
 
 /// The page has reported no error and asked nobody but its server.
