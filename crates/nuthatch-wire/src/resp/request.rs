@@ -306,6 +306,7 @@ pub struct RequestParser {
 enum Line {
     Number { value: i64, end: usize },
     Malformed,
+    TooLong,
     Unfinished,
 }
 
@@ -389,12 +390,10 @@ impl RequestParser {
     fn begin(&mut self, buffer: &[u8]) -> Result<Option<usize>, ProtocolError> {
         self.spans.clear();
         self.is_inline = false;
-        let (value, end) = match number_line(buffer, 1) {
+        let (value, end) = match number_line(buffer, 1, self.limits.max_inline_bytes) {
             Line::Number { value, end } => (value, end),
             Line::Malformed => return Err(ProtocolError::ArgumentCount),
-            Line::Unfinished if buffer.len() > self.limits.max_inline_bytes => {
-                return Err(ProtocolError::ArgumentCountLine);
-            }
+            Line::TooLong => return Err(ProtocolError::ArgumentCountLine),
             Line::Unfinished => return Ok(None),
         };
         let missing = usize::try_from(value.max(0)).unwrap_or(usize::MAX);
@@ -457,14 +456,13 @@ impl RequestParser {
             Some(b'$') => {}
             Some(&other) => return Err(ProtocolError::NoBulk(other)),
         }
-        let (value, end) = match number_line(buffer, self.position + 1) {
-            Line::Number { value, end } => (value, end),
-            Line::Malformed => return Err(ProtocolError::BulkLength),
-            Line::Unfinished if buffer.len() - self.position > self.limits.max_inline_bytes => {
-                return Err(ProtocolError::BulkLengthLine);
-            }
-            Line::Unfinished => return Ok(None),
-        };
+        let (value, end) =
+            match number_line(buffer, self.position + 1, self.limits.max_inline_bytes) {
+                Line::Number { value, end } => (value, end),
+                Line::Malformed => return Err(ProtocolError::BulkLength),
+                Line::TooLong => return Err(ProtocolError::BulkLengthLine),
+                Line::Unfinished => return Ok(None),
+            };
         let bulk_bytes = usize::try_from(value).map_err(|_| ProtocolError::BulkLength)?;
         if bulk_bytes > self.limits.max_bulk_bytes {
             return Err(if self.authenticated {
@@ -509,9 +507,10 @@ impl RequestParser {
     }
 }
 
-/// Reads a decimal number and the line's end from `start` on.
+/// Reads a decimal number and the line's end from `start` on. Whether a line is too long depends on its
+/// first `max_bytes` alone, and so not on where the buffer ends.
 #[inline]
-fn number_line(buffer: &[u8], start: usize) -> Line {
+fn number_line(buffer: &[u8], start: usize, max_bytes: usize) -> Line {
     let rest = &buffer[start.min(buffer.len())..];
     // Most numbers have one digit.
     if let [digit @ b'0'..=b'9', b'\r', b'\n', ..] = rest {
@@ -521,8 +520,13 @@ fn number_line(buffer: &[u8], start: usize) -> Line {
         };
     }
     // A number of 64 bits has at most 20 characters. What is longer is malformed, or has no end yet.
-    let Some(length) = rest.iter().position(|&byte| byte == b'\r') else {
-        return Line::Unfinished;
+    let line = &rest[..rest.len().min(max_bytes)];
+    let Some(length) = line.iter().position(|&byte| byte == b'\r') else {
+        return if line.len() == max_bytes {
+            Line::TooLong
+        } else {
+            Line::Unfinished
+        };
     };
     if rest.len() < length + 2 {
         return Line::Unfinished;
