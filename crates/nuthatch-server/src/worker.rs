@@ -657,6 +657,7 @@ impl Worker {
         }
         Found::Batch
     }
+
     /// Has the memory loaded that the requests of a batch will need.
     fn prepare(&self, connection: &Connection, bytes: &[u8], batch: &Batch) {
         if batch.len() < 2 {
@@ -667,9 +668,13 @@ impl Worker {
         for index in 0..batch.len() {
             let args = batch.args(index, bytes);
             before = executor::foresee(before, args);
-            if let Some(entry) = before {
-                let positions = entry.command.keys.positions(args).take(KEYS_PREPARED);
-                keys.extend(positions.map(|position| args.at(position)));
+            match before {
+                Some(entry) if entry.is_single_key => keys.extend(args.get(1)),
+                Some(entry) => {
+                    let positions = entry.command.keys.positions(args).take(KEYS_PREPARED);
+                    keys.extend(positions.map(|position| args.at(position)));
+                }
+                None => {}
             }
         }
         self.server.keyspace.prefetch(&keys);
