@@ -284,12 +284,11 @@ where
         if sweep_period.is_some_and(|period| period.is_zero()) {
             return Err(BuildError::ZeroSweepPeriod);
         }
-        let policy = self.policy.clone();
         let store = match self.engine {
             Engine::LockFree => AnyStore::LockFree(self.build_lock_free()?),
             Engine::Locked => AnyStore::Locked(self.build_locked()?),
         };
-        Cache::over(store, policy, refresh_after, sweep_period)
+        Cache::over(store, refresh_after, sweep_period)
     }
 
     /// Builds the bare lock-free engine, whatever [`engine`](Self::engine) says. Loading,
@@ -330,9 +329,8 @@ where
         } else {
             usize::try_from(share).unwrap_or(usize::MAX)
         };
-        let mut policies = self
-            .policy
-            .build(capacity, shards, expected.min(1 << 24), self.seed);
+        let policy_slots = expected.min(1 << 24);
+        let mut policies = self.policy.build(capacity, shards, policy_slots, self.seed);
         let hit_mode = policies[0].hit_mode();
         let sampler = policies[0].sampler();
         let shards = policies
@@ -341,6 +339,7 @@ where
             .map(|(shard, policy)| {
                 Shard::new(ShardSetup {
                     policy,
+                    sampler: sampler.clone(),
                     expected,
                     weighed,
                     keep: KeepTimes {
@@ -354,6 +353,9 @@ where
         Ok(Store::new(Parts {
             shards,
             bound,
+            policy: self.policy,
+            policy_slots,
+            policy_seed: self.seed,
             hit_mode,
             sampler,
             hasher: self.hasher,

@@ -54,7 +54,6 @@ pub struct Cache<K, V, S = DefaultHashBuilder> {
 #[repr(C, align(64))]
 pub(crate) struct Inner<K, V, S> {
     pub(crate) store: AnyStore<K, V, S>,
-    policy: Policy,
     pub(crate) refresh_after: Option<Duration>,
     pub(crate) flights: Flights<K, V>,
 }
@@ -156,14 +155,12 @@ where
 {
     pub(crate) fn over(
         store: AnyStore<K, V, S>,
-        policy: Policy,
         refresh_after: Option<Duration>,
         sweep_period: Option<Duration>,
     ) -> Result<Self, BuildError> {
         let mut cache = Self {
             inner: Arc::new(Inner {
                 store,
-                policy,
                 refresh_after,
                 flights: Flights::new(),
             }),
@@ -693,9 +690,30 @@ where
         on_engine!(self, store => store.shards())
     }
 
-    /// The policy that the cache was built with.
-    pub fn policy(&self) -> &Policy {
-        &self.inner.policy
+    /// The policy in force.
+    pub fn policy(&self) -> Policy {
+        on_engine!(self, store => store.policy())
+    }
+
+    /// Changes the policy. Nothing is evicted, and what was pinned stays pinned. The new policy takes
+    /// over the entries in the old one's order, those to be evicted first first; what else the old
+    /// one knew is lost: how often entries were used, and which keys it remembered of those that left.
+    ///
+    /// Costs O(n): shard after shard is locked for its share of that, and has both policies' memory
+    /// meanwhile. Reads of the lock-free engine are not held
+    /// up; those meanwhile may count for neither policy. Hits cost what they always do under the
+    /// policy in force. Changes take turns. If a policy of one's own panics, some shards have the new
+    /// policy, the others still the one before, and [`policy`](Self::policy) names that.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Policy};
+    /// let cache: Cache<u64, u64> = Cache::new(100);
+    /// cache.insert_many((0..50).map(|n| (n, n)));
+    /// cache.set_policy(Policy::Lru);
+    /// assert_eq!((cache.policy(), cache.len()), (Policy::Lru, 50));
+    /// ```
+    pub fn set_policy(&self, policy: Policy) {
+        on_engine!(self, store => store.set_policy(policy));
     }
 
     /// The engine that the cache runs on.
@@ -735,7 +753,6 @@ impl<K, V, S> fmt::Debug for Cache<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let store: &dyn fmt::Debug = on_engine!(self, store => store);
         f.debug_struct("Cache")
-            .field("policy", &self.inner.policy)
             .field("store", store)
             .finish_non_exhaustive()
     }

@@ -198,7 +198,7 @@ assert_eq!(warm.get("nut"), Some(7));
 //! ```
 //! use nuthatch::{Cache, Policy};
 //! let cache: Cache<u64, u64> = Cache::builder().capacity(1_000).policy("sieve".parse()?).build()?;
-//! assert_eq!(cache.policy(), &Policy::Sieve);
+//! assert_eq!(cache.policy(), Policy::Sieve);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

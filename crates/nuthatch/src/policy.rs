@@ -3,7 +3,7 @@
 //! One contract, [`EvictionPolicy`], serves both engines and the simulator of `nuthatch-lab`. A
 //! policy knows neither keys nor values nor the machine's clock: it sees an entry's id, the hash of
 //! its key, its weight, and one *access byte* per entry that readers may touch. What a reader does
-//! to that byte on a hit is fixed when the cache is built ([`HitMode`]), so a read never calls the
+//! to that byte on a hit is told by the policy once ([`HitMode`]), so a read never calls the
 //! policy: everything here runs under the shard's writer lock, one call at a time.
 //!
 //! ```text
@@ -102,6 +102,10 @@ pub trait HitSampler: Send + Sync + Debug {
 
 /// The access bytes of one shard's entries: written by readers without a lock, read and reset by
 /// the policy.
+///
+/// A byte is a hint. While a cache changes its policy, and by readers that were under way then,
+/// hits are told in another policy's [`HitMode`]: a policy must bear any value, at any time, and get
+/// over it.
 #[derive(Debug)]
 pub struct AccessBytes(SlotVec<AtomicU8>);
 
@@ -225,7 +229,7 @@ impl Debug for Entries<'_> {
 /// nothing after `reserve` and `set_capacity`; after `evict` or `remove` returned, the id is
 /// forgotten; `evict` returns `None` only if the policy holds no entry.
 pub trait EvictionPolicy: Send + Sync + Debug {
-    /// What readers do on a hit. Asked once, when the cache is built.
+    /// What readers do on a hit. Always the same, and the same in all shards.
     fn hit_mode(&self) -> HitMode;
 
     /// The era that readers store under [`HitMode::Stamp`]. Asked after each `insert`.

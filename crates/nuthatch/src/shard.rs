@@ -40,7 +40,7 @@ use bits::Bits;
 use limbo::Limbo;
 
 use crate::hazard::{Cells, Protection};
-use crate::policy::{AccessBytes, BuiltPolicy, EntryId, EvictionPolicy, HitMode};
+use crate::policy::{AccessBytes, BuiltPolicy, EntryId, EvictionPolicy, HitMode, HitSampler};
 use crate::slab::{SlotVec, prefetch};
 use crate::sync::RwLock;
 use crate::sync::atomic::AtomicPtr;
@@ -51,8 +51,8 @@ use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, needs_drop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::panicking;
 
 /// A key and its value, in their slot.
@@ -108,6 +108,7 @@ unsafe impl<K: Send, V: Send> Send for Shard<K, V> {}
 #[derive(Debug)]
 pub(crate) struct ShardSetup {
     pub(crate) policy: BuiltPolicy,
+    pub(crate) sampler: Option<Arc<dyn HitSampler>>,
     /// Entries that the shard expects to hold at most; it grows beyond if need be.
     pub(crate) expected: usize,
     /// Whether weights are kept; else every entry weighs 1.
@@ -138,8 +139,8 @@ struct Writer {
     /// Whether something is to be done before or after the lock is released; see
     /// [`Exclusive::finish`].
     untidy: bool,
-    /// Whether readers store the policy's era.
-    stamps: bool,
+    /// What readers do for the policy, unless they are late in following a change of it.
+    hit_mode: HitMode,
     limbo: Limbo,
     /// Bit per id: linked in the table.
     live: Bits,
@@ -157,6 +158,8 @@ struct Writer {
     garbage: Vec<EntryId>,
     /// Entries of a table that was invalidated as a whole, still to be removed one by one.
     doomed: Vec<EntryId>,
+    /// The policy's listener for sampled hits, whose threshold writers ask for.
+    sampler: Option<Arc<dyn HitSampler>>,
     keep: KeepTimes,
 }
 
@@ -176,7 +179,6 @@ pub(crate) fn pass_on(panic: Option<Panic>) {
 impl<K, V> Shard<K, V> {
     pub(crate) fn new(mut setup: ShardSetup) -> Self {
         setup.policy.set_capacity(setup.share);
-        let stamps = setup.policy.hit_mode() == HitMode::Stamp;
         // A shard may hold somewhat more than its share while others hold less, and as many slots
         // again as limbo keeps back.
         let drops = needs_drop::<Entry<K, V>>();
@@ -196,7 +198,9 @@ impl<K, V> Shard<K, V> {
             weight: AtomicU64::new(0),
             len: AtomicU64::new(0),
             writer: RwLock::new(Writer {
+                hit_mode: setup.policy.hit_mode(),
                 policy: setup.policy,
+                sampler: setup.sampler,
                 wheel: None,
                 weights: setup.weighed.then(Vec::new),
                 live: Bits::default(),
@@ -210,7 +214,6 @@ impl<K, V> Shard<K, V> {
                 keep: setup.keep,
                 ahead: None,
                 untidy: false,
-                stamps,
             }),
         }
     }

@@ -21,6 +21,7 @@
 //! that holds more than its share. So shards borrow from each other while some are below their
 //! share, and an insertion into a full cache still takes one lock.
 
+mod hits;
 #[cfg(feature = "snapshot")]
 mod saving;
 mod scanning;
@@ -35,16 +36,18 @@ use crate::entry::EntryView;
 use crate::expiration::Expiration;
 use crate::hazard::{Protection, protect, thread_index};
 use crate::hit_buffer::HitBuffer;
-use crate::policy::{EntryId, EvictionPolicy, HitMode, HitSampler};
+use crate::policy::{EntryId, HitMode, HitSampler, Policy};
 use crate::removal::RemovalCause;
-use crate::shard::{Entry, Exclusive, Guarded, Shard, pass_on};
+use crate::shard::{Entry, Guarded, Shard, pass_on};
 use crate::stats::{Counter, Stats, StatsSnapshot};
+use hits::AtomicHitMode;
+use parking_lot::Mutex;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 pub(crate) type Listener<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
@@ -64,27 +67,37 @@ pub struct Store<K, V, S, const LOCK_FREE: bool> {
     shard_bits: u32,
     /// A hit is sampled if the low 32 bits of its hash are below this.
     sample_below: AtomicU32,
-    hit_mode: HitMode,
-    /// The `max` of [`HitMode::Count`]; 0 where hits do something else.
-    max_count: u8,
+    hit_mode: AtomicHitMode,
     /// Whether entries have no weights and removals no listener: see [`put_plain`](Self::put_plain).
     is_plain: bool,
     pub(crate) hasher: S,
     pub(crate) expiration: Expiration<K, V>,
     pub(crate) clock: Clock,
-    sampler: Option<Arc<dyn HitSampler>>,
+    /// Who hears of samples: the sampler of the policy in force, or of the one to come.
+    sampler: Mutex<Option<Arc<dyn HitSampler>>>,
     samples: HitBuffer<u64>,
-    /// Hits that the policies have not heard of yet, by shard; only for [`HitMode::Ordered`].
-    ordered: Box<[HitBuffer<u32>]>,
+    /// Hits that the policies have not heard of yet, by shard. Made for the first policy under
+    /// [`HitMode::Ordered`], and only where readers take no lock.
+    ordered: OnceLock<Box<[HitBuffer<u32>]>>,
     weigher: Option<Box<Weigher<K, V>>>,
     listener: Option<Box<Listener<K, V>>>,
     bound: Bound,
+    /// The policy in force.
+    policy: Mutex<Policy>,
+    /// Held while the policy is changed.
+    changing: Mutex<()>,
+    /// How many entries a shard expected to hold when the cache was built.
+    policy_slots: usize,
+    policy_seed: u64,
 }
 
 /// What [`Store::new`] is made of.
 pub(crate) struct Parts<K, V, S> {
     pub(crate) shards: Box<[Shard<K, V>]>,
     pub(crate) bound: Bound,
+    pub(crate) policy: Policy,
+    pub(crate) policy_slots: usize,
+    pub(crate) policy_seed: u64,
     pub(crate) hit_mode: HitMode,
     pub(crate) sampler: Option<Arc<dyn HitSampler>>,
     pub(crate) hasher: S,
@@ -110,37 +123,33 @@ where
     S: BuildHasher,
 {
     pub(crate) fn new(parts: Parts<K, V, S>) -> Self {
-        let shards = parts.shards.len();
         let threshold = parts
             .sampler
             .as_ref()
             .map_or(0, |sampler| sampler.threshold());
-        let buffers = if LOCK_FREE && parts.hit_mode == HitMode::Ordered {
-            shards
-        } else {
-            0
-        };
-        Self {
-            shard_bits: shards.trailing_zeros(),
-            hit_mode: parts.hit_mode,
-            max_count: match parts.hit_mode {
-                HitMode::Count { max } => max,
-                _ => 0,
-            },
+        let store = Self {
+            shard_bits: parts.shards.len().trailing_zeros(),
+            hit_mode: AtomicHitMode::new(parts.hit_mode),
             is_plain: parts.weigher.is_none() && parts.listener.is_none(),
             sample_below: AtomicU32::new(threshold),
             samples: HitBuffer::new(),
-            ordered: (0..buffers).map(|_| HitBuffer::new()).collect(),
+            ordered: OnceLock::new(),
             hasher: parts.hasher,
             clock: parts.clock,
             expiration: parts.expiration,
             stats: parts.stats,
-            sampler: parts.sampler,
+            sampler: Mutex::new(parts.sampler),
             weigher: parts.weigher,
             listener: parts.listener,
             bound: parts.bound,
+            policy: Mutex::new(parts.policy),
+            changing: Mutex::new(()),
+            policy_slots: parts.policy_slots,
+            policy_seed: parts.policy_seed,
             shards: parts.shards,
-        }
+        };
+        store.make_buffers(parts.hit_mode);
+        store
     }
 
     /// The hash of a key, spread over all bits.
@@ -413,30 +422,6 @@ where
         }
     }
 
-    /// What a hit does: to the entry's access byte, to a sample, to the counters.
-    #[inline]
-    fn hit(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, thread: usize) {
-        if self.max_count != 0 {
-            shard.access.count(id, self.max_count);
-        } else if matches!(self.hit_mode, HitMode::Stamp | HitMode::Ordered) {
-            self.told_hit(shard, id, hash, thread);
-        }
-        if (hash as u32) < self.sample_below.load(Ordering::Relaxed) {
-            self.sampled_hit(hash, thread);
-        }
-        self.stats.count(thread, Counter::Hits);
-    }
-
-    /// A hit under a policy that is told of it by more than a count.
-    #[inline(never)]
-    fn told_hit(&self, shard: &Shard<K, V>, id: EntryId, hash: u64, thread: usize) {
-        if self.hit_mode == HitMode::Stamp {
-            shard.access.stamp(id, shard.era.load(Ordering::Relaxed));
-        } else {
-            self.ordered_hit(self.shard_index(hash), id, thread);
-        }
-    }
-
     /// What a hit does to the entry's deadline, if reads move that.
     #[inline]
     fn move_deadline(&self, shard: &Shard<K, V>, id: EntryId, entry: &Entry<K, V>) {
@@ -462,70 +447,6 @@ where
         let mut exclusive = shard.lock();
         exclusive.reschedule(id);
         pass_on(exclusive.finish());
-    }
-
-    /// A hit under a policy that hears of each.
-    fn ordered_hit(&self, index: usize, id: EntryId, thread: usize) {
-        let shard = &self.shards[index];
-        if LOCK_FREE {
-            let full = self.ordered[index].record(thread, id);
-            if full && let Some(mut exclusive) = shard.try_lock() {
-                self.drain_ordered(index, &mut exclusive);
-                pass_on(exclusive.finish());
-            }
-        } else {
-            let mut exclusive = shard.lock();
-            self.ordered_hit_now(&mut exclusive, id);
-            pass_on(exclusive.finish());
-        }
-    }
-
-    fn ordered_hit_now(&self, exclusive: &mut Exclusive<'_, K, V>, id: EntryId) {
-        // The entry may have left, and its slot may even hold another one, which then gets a hit
-        // too many.
-        if exclusive.is_evictable(id) {
-            exclusive.policy(&self.rehash(), |policy, entries| policy.hit(id, entries));
-        }
-    }
-
-    fn drain_ordered(&self, index: usize, exclusive: &mut Exclusive<'_, K, V>) {
-        self.ordered[index].drain(&mut |id| self.ordered_hit_now(exclusive, id));
-    }
-
-    /// Takes over the sampler's threshold, which changes as the sampler learns how many entries fit.
-    #[inline]
-    fn follow_sampler(&self) {
-        if let Some(sampler) = &self.sampler {
-            let threshold = sampler.threshold();
-            if self.sample_below.load(Ordering::Relaxed) != threshold {
-                self.sample_below.store(threshold, Ordering::Relaxed);
-            }
-        }
-    }
-
-    #[cold]
-    fn sampled_hit(&self, hash: u64, thread: usize) {
-        if self.samples.record(thread, hash) {
-            self.deliver_samples();
-        }
-    }
-
-    /// Tells the sampler of the hits that wait.
-    fn deliver_samples(&self) {
-        let Some(sampler) = &self.sampler else { return };
-        let mut batch = [0; 32];
-        let mut len = 0;
-        self.samples.drain(&mut |hash| {
-            batch[len] = hash;
-            len += 1;
-            if len == batch.len() {
-                sampler.hits(&batch);
-                len = 0;
-            }
-        });
-        if len > 0 {
-            sampler.hits(&batch[..len]);
-        }
     }
 
     // ---- the whole ------------------------------------------------------------------------
@@ -583,6 +504,7 @@ where
     /// If an invariant does not hold.
     pub(crate) fn validate(&self) {
         let hash = |key: &K| self.hash(key);
+        let _turn = self.changing.lock();
         let mut locked: Vec<_> = self.shards.iter().map(Shard::lock).collect();
         let mut all_pinned = true;
         for (index, exclusive) in locked.iter_mut().enumerate() {

@@ -146,7 +146,7 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
     };
     for step in 0..1_000 {
         let key = random.below(150);
-        match random.below(22) {
+        match random.below(23) {
             0..8 => {
                 let value = Arc::new(random.next());
                 let soon_ns = run.now_ns + random.below(50) * 1_000_000;
@@ -258,10 +258,13 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                 }
             }
             17 => {
-                let by = Duration::from_micros(random.below(10_000));
+                let maintains = random.below(4) == 0;
+                // An entry that was over when it was written is due two of the wheel's ticks later.
+                let least_ns = if maintains { 2 << 20 } else { 0 };
+                let by = Duration::from_nanos(least_ns + random.below(10_000_000));
                 hands.advance(by);
                 run.now_ns += by.as_nanos() as u64;
-                if random.below(4) == 0 {
+                if maintains {
                     run.cache.maintain();
                     run.follow(false);
                     let deadline = run
@@ -270,7 +273,7 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                         .filter_map(|known| known.deadline_ns)
                         .min();
                     // The wheel's tick is 2^20 ns.
-                    assert!(deadline.is_none_or(|ns| ns + (2 << 20) > run.now_ns));
+                    assert!(deadline.is_none_or(|ns| ns.saturating_add(2 << 20) > run.now_ns));
                 }
             }
             18 => {
@@ -315,6 +318,15 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                     deadline_ns.is_none_or(|ns| ns > run.now_ns) || !run.model.contains_key(&key),
                     "what is over leaves at once"
                 );
+            }
+            21 if random.below(3) == 0 => {
+                let all = Policy::built_in();
+                let chosen = &all[random.below(all.len() as u64) as usize];
+                let policy: Policy = chosen.name.parse().unwrap();
+                run.cache.set_policy(policy.clone());
+                assert_eq!(run.cache.policy(), policy);
+                // Nothing leaves, not even by time.
+                run.follow(false);
             }
             _ if random.below(40) == 0 => {
                 run.cache.invalidate_all();

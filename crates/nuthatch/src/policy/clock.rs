@@ -51,7 +51,8 @@ impl EvictionPolicy for Clock {
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
         loop {
             let id = self.links.front(QUEUE)?;
-            let count = entries.access(id);
+            // A byte above the maximum is not this policy's own.
+            let count = entries.access(id).min(self.max);
             if count == 0 {
                 self.links.remove(id);
                 return Some(id);

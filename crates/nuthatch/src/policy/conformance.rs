@@ -267,7 +267,8 @@ impl Cache {
             0..700 => self.request(key),
             700..800 => self.replace(key),
             800..900 => self.remove(key),
-            900..960 => {
+            900..910 => self.scribble(),
+            910..960 => {
                 let shard = self.random.below(self.shards.len() as u32);
                 self.evict(shard as usize);
             }
@@ -388,6 +389,19 @@ impl Cache {
             shard.policy.set_capacity(self.capacity / shards);
         }
         self.make_room(0, 0);
+    }
+
+    /// Leaves some byte with an entry, as readers do that were told so by another policy.
+    fn scribble(&mut self) {
+        let byte = match self.random.below(3) {
+            0 => u8::MAX,
+            1 => self.random.below(8) as u8,
+            _ => self.random.below(256) as u8,
+        };
+        let key = self.random.below(self.keys);
+        if let Some(&(shard, id)) = self.index.get(&u64::from(key)) {
+            self.shards[shard].access.set(id, byte);
+        }
     }
 
     fn reserve(&mut self) {

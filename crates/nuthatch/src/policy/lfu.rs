@@ -5,12 +5,12 @@
 //! implementing the LFU cache eviction scheme", 2010: entries of equal count stand together, a hit
 //! moves an entry to the end of the next count. Counts start anew when a key comes back.
 //!
-//! A count stays at 255, for which it needs nothing but the entry's access byte, unused by readers
-//! under [`HitMode::Ordered`]. That is still LFU: the victim is always of the lowest count, and as
+//! A count stays at 255, so that a byte is enough for it; not the entry's access byte, which readers may
+//! touch while the cache changes its policy, for a count is also the place of its entry. That is still LFU: the victim is always of the lowest count, and as
 //! every new entry starts at 1, an entry at 255 is taken only once no other is left, which a heavy
 //! newcomer may bring about, but few others.
 //!
-//! *Cost:* O(1) per operation, and every hit moves a list node; 8 bytes an entry and 1 KiB a shard.
+//! *Cost:* O(1) per operation, and every hit moves a list node; 9 bytes an entry and 1 KiB a shard.
 //! *Not for* most workloads: what was popular once never leaves, and new entries, being all at the
 //! bottom, push out each other. See `dlfu`, which forgets.
 
@@ -25,18 +25,21 @@ const COUNTS: usize = 1 << u8::BITS;
 pub(super) struct Lfu {
     /// A level for each count.
     levels: Levels,
+    /// By id. Stale for ids that are not resident.
+    counts: Vec<u8>,
 }
 
 impl Lfu {
     pub(super) fn new() -> Self {
         Self {
             levels: Levels::new(COUNTS),
+            counts: Vec::new(),
         }
     }
-}
 
-fn count(id: EntryId, entries: &Entries<'_>) -> u32 {
-    u32::from(entries.access(id))
+    fn count(&self, id: EntryId) -> u32 {
+        u32::from(self.counts[id as usize])
+    }
 }
 
 impl EvictionPolicy for Lfu {
@@ -46,19 +49,24 @@ impl EvictionPolicy for Lfu {
 
     fn reserve(&mut self, slots: usize) {
         self.levels.reserve(slots);
+        if slots > self.counts.len() {
+            self.counts.reserve_exact(slots - self.counts.len());
+            self.counts.resize(slots, 0);
+        }
     }
 
     fn set_capacity(&mut self, _capacity: u64) {}
 
-    fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
-        entries.set_access(id, 1);
+    fn insert(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        self.counts[id as usize] = 1;
         self.levels.push_back(1, id);
     }
 
-    fn hit(&mut self, id: EntryId, entries: &Entries<'_>) {
-        self.levels.remove(count(id, entries), id);
-        entries.set_access(id, entries.access(id).saturating_add(1));
-        self.levels.push_back(count(id, entries), id);
+    fn hit(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        self.levels.remove(self.count(id), id);
+        let count = &mut self.counts[id as usize];
+        *count = count.saturating_add(1);
+        self.levels.push_back(self.count(id), id);
     }
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
@@ -67,12 +75,13 @@ impl EvictionPolicy for Lfu {
         Some(id)
     }
 
-    fn remove(&mut self, id: EntryId, entries: &Entries<'_>) {
-        self.levels.remove(count(id, entries), id);
+    fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
+        self.levels.remove(self.count(id), id);
     }
 
-    fn relocate(&mut self, from: EntryId, to: EntryId, entries: &Entries<'_>) {
-        self.levels.replace(count(to, entries), from, to);
+    fn relocate(&mut self, from: EntryId, to: EntryId, _entries: &Entries<'_>) {
+        self.counts[to as usize] = self.counts[from as usize];
+        self.levels.replace(self.count(to), from, to);
     }
 
     fn clear(&mut self) {
@@ -87,8 +96,8 @@ impl EvictionPolicy for Lfu {
         self.levels.iter().for_each(visit);
     }
 
-    fn validate(&self, entries: &Entries<'_>) {
-        self.levels.validate(|id| count(id, entries));
+    fn validate(&self, _entries: &Entries<'_>) {
+        self.levels.validate(|id| self.count(id));
     }
 }
 

@@ -7,13 +7,16 @@
 use super::bits::Bits;
 use super::{Entry, FIXED, Shard, Slot, Times, Writer};
 use crate::hazard::Protection;
-use crate::policy::{BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy};
+use crate::policy::{
+    BuiltPolicy, Entries, EntryFacts, EntryId, EvictionPolicy, HitMode, HitSampler,
+};
 use crate::slab::{SlotVec, prefetch};
 use crate::sync::RwLockWriteGuard;
 use crate::table::{Place, Table};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
 use std::mem::needs_drop;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Owns a slot that was unlinked and not yet given to limbo: its entry can still be looked at.
@@ -228,6 +231,55 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         )
     }
 
+    /// Tells the policy of a hit, if it wants to hear of each and holds the entry.
+    pub(crate) fn hit(&mut self, id: EntryId, hash: &impl Fn(&K) -> u64) {
+        if self.writer.hit_mode == HitMode::Ordered && self.is_evictable(id) {
+            self.policy(hash, |policy, entries| policy.hit(id, entries));
+        }
+    }
+
+    /// The policy's listener for sampled hits.
+    #[inline]
+    pub(crate) fn sampler(&self) -> Option<&dyn HitSampler> {
+        self.writer.sampler.as_deref()
+    }
+
+    /// Puts `policy`, which holds nothing and knows its capacity, in the place of the one before,
+    /// which it returns; all entries that are not pinned are inserted into it, those to be evicted
+    /// first first. Nothing has changed if a policy panics.
+    ///
+    /// # Panics
+    /// If the policy before does not rank all its entries.
+    pub(crate) fn change_policy(
+        &mut self,
+        mut policy: BuiltPolicy,
+        sampler: Option<Arc<dyn HitSampler>>,
+        hash: &impl Fn(&K) -> u64,
+    ) -> BuiltPolicy {
+        let slots = self.shard.slots.slots();
+        if slots > 0 {
+            policy.reserve(slots);
+        }
+        let mut ids = Vec::with_capacity(self.writer.policy.len());
+        self.writer.policy.rank(&mut |id| ids.push(id));
+        self.policy(hash, |before, entries| {
+            for &id in &ids {
+                policy.prepare(entries.hash(id), entries.weight(id));
+                policy.insert(id, entries);
+            }
+            assert_eq!(
+                policy.len(),
+                before.len(),
+                "a policy ranks each of its entries once"
+            );
+        });
+        self.shard.era.store(policy.era(), Ordering::Relaxed);
+        let writer = &mut *self.writer;
+        writer.hit_mode = policy.hit_mode();
+        writer.sampler = sampler;
+        std::mem::replace(&mut writer.policy, policy)
+    }
+
     /// Links a new entry, whose key is not in the table.
     pub(crate) fn insert(
         &mut self,
@@ -242,7 +294,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
         let id = self.fill_slot(entry, birth, now_ns);
         self.policy(hash_key, |policy, entries| policy.insert(id, entries));
-        if self.writer.stamps {
+        if self.writer.hit_mode == HitMode::Stamp {
             let era = self.writer.policy.era();
             self.shard.era.store(era, Ordering::Relaxed);
         }
@@ -320,7 +372,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
         table.insert(hash, id);
         let writer = &mut *self.writer;
-        if writer.stamps {
+        if writer.hit_mode == HitMode::Stamp {
             shard.era.store(writer.policy.era(), Ordering::Relaxed);
         }
         writer.untidy |= writer.limbo.push(victim);

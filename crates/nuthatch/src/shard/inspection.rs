@@ -75,6 +75,11 @@ impl<K, V> Exclusive<'_, K, V> {
             all.len(),
             "a slot is in one state ({limbo} in limbo, {fresh} fresh)"
         );
+        assert_eq!(
+            self.writer.hit_mode,
+            self.writer.policy.hit_mode(),
+            "the shard knows what its policy hears of hits"
+        );
         self.policy(hash_key, |policy, entries| policy.validate(entries));
         if let Some(wheel) = &self.writer.wheel {
             wheel.validate(|id| {

@@ -17,7 +17,7 @@ where
     /// Ids of a shard's entries, those to be evicted first first.
     pub(crate) fn ranked(&self, shard: usize) -> Vec<EntryId> {
         let mut exclusive = self.shards[shard].lock();
-        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+        if LOCK_FREE && self.hit_mode.get() == HitMode::Ordered {
             self.drain_ordered(shard, &mut exclusive);
         }
         exclusive.ranked()
@@ -53,7 +53,7 @@ where
 
     /// Gives the live entry of `key` the hits that an access byte of a snapshot stands for.
     pub(crate) fn count_hits(&self, key: &K, hits: u8) {
-        if let HitMode::Count { max } = self.hit_mode
+        if let HitMode::Count { max } = self.hit_mode.get()
             && hits <= max
             && let Some(guard) = self.guard(key, false)
         {

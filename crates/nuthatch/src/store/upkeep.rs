@@ -27,7 +27,7 @@ where
         exclusive: &mut Exclusive<'s, K, V>,
         op: &mut Op<'s, K, V>,
     ) {
-        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+        if LOCK_FREE && self.hit_mode.get() == HitMode::Ordered {
             self.drain_ordered(index, exclusive);
         }
         if exclusive.has_leavers(op.now_ns) {
@@ -149,7 +149,7 @@ where
             exclusive.policy(&self.rehash(), |policy, _| policy.set_capacity(share));
             op.finish(exclusive);
         }
-        self.follow_sampler();
+        self.follow_sampler(self.sampler.lock().as_deref());
         self.evict_excess(&mut op, Room::OfShare);
         // Weight may have moved, meanwhile, into a shard that had its turn. What is in nobody's
         // shard is held by an operation, which gives it up before it links anything.

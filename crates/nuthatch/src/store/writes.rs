@@ -325,7 +325,7 @@ where
         let tally = self.stats.tally(thread_index());
         let now_ns = self.now_ns();
         let mut exclusive = shard.lock();
-        if LOCK_FREE && self.hit_mode == HitMode::Ordered {
+        if LOCK_FREE && self.hit_mode.get() == HitMode::Ordered {
             self.drain_ordered(index, &mut exclusive);
         }
         if exclusive.has_leavers(now_ns) {
@@ -370,8 +370,8 @@ where
             tally.count(Counter::Evicted);
         }
         tally.count(Counter::Insertions);
+        self.follow_sampler(exclusive.sampler());
         let panic = exclusive.finish();
-        self.follow_sampler();
         pass_on(panic);
         Ok(Insertion::Created)
     }
@@ -390,14 +390,14 @@ where
     /// What a write does to the entry that it has put in the place of another: a write is a hit.
     #[inline]
     fn written_hit(&self, exclusive: &mut Exclusive<'_, K, V>, id: EntryId) {
-        match self.hit_mode {
+        match self.hit_mode.get() {
             HitMode::Ignore => {}
             HitMode::Count { max } => exclusive.shard().access.count(id, max),
             HitMode::Stamp => {
                 let era = exclusive.shard().era.load(Ordering::Relaxed);
                 exclusive.shard().access.stamp(id, era);
             }
-            HitMode::Ordered => self.ordered_hit_now(exclusive, id),
+            HitMode::Ordered => exclusive.hit(id, &self.rehash()),
         }
     }
 
@@ -507,7 +507,7 @@ where
             } else {
                 exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
             }
-            self.follow_sampler();
+            self.follow_sampler(exclusive.sampler());
             return Insertion::Created;
         };
         let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
