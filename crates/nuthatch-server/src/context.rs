@@ -132,14 +132,16 @@ impl<'a> Context<'a> {
         look: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, CommandError> {
         self.keyspace()
-            .read(key, |view| view.string().map(look))
+            .look_up(key, self.session.is_noticed(), |view| {
+                view.string().map(look)
+            })
             .transpose()
     }
 
     /// A copy of the string of `key` and when it expires.
     pub fn copy_string(&self, key: &[u8]) -> Result<Option<StringCopy>, CommandError> {
         self.keyspace()
-            .read(key, |view| {
+            .look_up(key, self.session.is_noticed(), |view| {
                 Ok(StringCopy {
                     bytes: view.string()?.to_vec(),
                     deadline_ms: view.deadline_ms(),

@@ -86,7 +86,7 @@ async fn serve(
             _ = interrupt.recv() => end(server, "SIGINT"),
             _ = upkeep.tick() => {
                 rounds += 1;
-                if server.is_expiring.load(Ordering::Relaxed) {
+                if server.may_expire() {
                     if rounds.is_multiple_of(THOROUGH_ONE_IN) {
                         server.keyspace.cache().maintain();
                     } else {
@@ -96,6 +96,7 @@ async fn serve(
                 }
                 let max_tracked_keys = server.config().tracking_table_max_keys;
                 server.observers.keep_up(clock::now_ms(), max_tracked_keys);
+                server.follow_pause();
                 governor.govern(server);
                 sampler.sample(server, Instant::now());
                 server.big_keys.lock().step(&server.keyspace, clock::now_ms());

@@ -251,6 +251,7 @@ impl Keyspace {
             .listener(move |item: &Entry, (), cause| on_removal(item.key(), cause))
             .hasher(hasher.clone())
             .build()?;
+        cache.remove_expired_on_read(true);
         Ok(Self {
             cache,
             hasher,
@@ -309,6 +310,39 @@ impl Keyspace {
     #[inline]
     pub fn peek<R>(&self, key: &[u8], look: impl FnOnce(View<'_>) -> R) -> Option<R> {
         self.cache.peek_with(key, |entry| look(View::of(entry)))
+    }
+
+    /// As [`read`](Self::read) if `is_noticed`, as [`peek`](Self::peek) if not.
+    #[inline]
+    pub fn look_up<R>(
+        &self,
+        key: &[u8],
+        is_noticed: bool,
+        look: impl FnOnce(View<'_>) -> R,
+    ) -> Option<R> {
+        if is_noticed {
+            self.read(key, look)
+        } else {
+            self.peek(key, look)
+        }
+    }
+
+    /// As [`look_up`](Self::look_up), of many keys in their order; `None` for each that does not exist.
+    pub fn look_up_many(
+        &self,
+        keys: &[&[u8]],
+        is_noticed: bool,
+        mut look: impl FnMut(Option<View<'_>>),
+    ) {
+        if is_noticed {
+            self.read_many(keys, look);
+            return;
+        }
+        for key in keys {
+            if self.peek(key, |view| look(Some(view))).is_none() {
+                look(None);
+            }
+        }
     }
 
     /// Passes about `count` keys and their values to `look`, from where `cursor` says on, and returns

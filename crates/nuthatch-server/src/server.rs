@@ -3,6 +3,7 @@
 use crate::acl::Acl;
 use crate::big_keys::BigKeys;
 use crate::client::Clients;
+use crate::clock;
 use crate::command;
 use crate::config::{self, Config, Origin, SettingError};
 use crate::control::rates::Rates;
@@ -15,6 +16,7 @@ use crate::memcached;
 use crate::observers::Observers;
 use crate::slowlog::SlowLog;
 use crate::stats::WorkerStats;
+use crate::watch::Reasons;
 use nuthatch::{BuildError, StatsSnapshot};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -202,6 +204,19 @@ impl Server {
             .cache()
             .resize(bytes)
             .expect("a bound that is not 0");
+    }
+
+    /// Keys do not expire while writes of clients are paused, neither by themselves nor by being read.
+    /// To be called whenever a pause may have begun or ended.
+    pub fn follow_pause(&self) {
+        let is_paused = self.observers.pause.mode(clock::now_ms()).is_some();
+        self.keyspace.cache().remove_expired_on_read(!is_paused);
+    }
+
+    /// Whether what has expired is to be removed now, before anybody asks for it.
+    pub fn may_expire(&self) -> bool {
+        let is_paused = self.observers.attention.get().contains(Reasons::PAUSED);
+        !is_paused && self.is_expiring.load(Ordering::Relaxed)
     }
 
     /// What the keyspace has counted since statistics were reset.

@@ -151,6 +151,12 @@ impl Session {
 }
 
 impl Session {
+    /// Whether policy and statistics take notice of what the client reads; see `CLIENT NO-TOUCH`.
+    #[inline]
+    pub fn is_noticed(&self) -> bool {
+        !self.client.flags().contains(ClientFlags::NO_TOUCH)
+    }
+
     /// Whether a watched key has changed, or expired by now.
     pub fn is_touched(&self, now_ms: u64) -> bool {
         let has_expired = |watched: &WatchedKey| {

@@ -665,6 +665,24 @@ where
         on_engine!(self, store => store.clear_expired());
     }
 
+    /// Says whether a read that finds an entry whose time is over removes it. At first none does: reads
+    /// wait for nobody, and writes clear away what is over. With `on`, the first read of an expired entry
+    /// takes its shard's lock and calls the listener; so do scans. Other reads cost what they did, misses
+    /// included.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// use std::time::Duration;
+    /// let cache: Cache<u64, u64> = Cache::new(100);
+    /// cache.insert_with_ttl(1, 1, Duration::ZERO);
+    /// assert_eq!((cache.get(&1), cache.len()), (None, 1));
+    /// cache.remove_expired_on_read(true);
+    /// assert_eq!((cache.get(&1), cache.len()), (None, 0));
+    /// ```
+    pub fn remove_expired_on_read(&self, on: bool) {
+        on_engine!(self, store => store.set_reads_expire(on));
+    }
+
     /// Entries, including expired ones that were not cleared away yet.
     pub fn len(&self) -> u64 {
         on_engine!(self, store => store.entries())

@@ -46,7 +46,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
@@ -89,6 +89,8 @@ pub struct Store<K, V, S, const LOCK_FREE: bool> {
     /// How many entries a shard expected to hold when the cache was built.
     policy_slots: usize,
     policy_seed: u64,
+    /// Whether a reader that finds an entry whose time is over removes it.
+    reads_expire: AtomicBool,
 }
 
 /// What [`Store::new`] is made of.
@@ -147,6 +149,7 @@ where
             policy_slots: parts.policy_slots,
             policy_seed: parts.policy_seed,
             shards: parts.shards,
+            reads_expire: AtomicBool::new(false),
         };
         store.make_buffers(parts.hit_mode);
         store
@@ -269,6 +272,7 @@ where
                 return Some(look(EntryView::new(entry, shard, id)));
             }
             if !self.is_superseded(shard, id, hash, key) {
+                self.expire_if_wanted(hash, key);
                 break;
             }
         }
@@ -313,6 +317,24 @@ where
         found.is_some_and(|(now, _)| now != id)
     }
 
+    /// A reader has found that the time of `key`'s entry is over: removes it if readers are to.
+    #[cold]
+    fn expire_if_wanted<Q>(&self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        // Relaxed: readers may learn late that it was switched.
+        if self.reads_expire.load(Ordering::Relaxed) {
+            self.expire(hash, key);
+        }
+    }
+
+    /// See [`Cache::remove_expired_on_read`](crate::Cache::remove_expired_on_read).
+    pub(crate) fn set_reads_expire(&self, on: bool) {
+        self.reads_expire.store(on, Ordering::Relaxed);
+    }
+
     /// A guard of the live entry of `key`, recorded as a hit or a miss.
     #[inline]
     pub(crate) fn guard<Q>(&self, key: &Q, record: bool) -> Option<Guarded<'_, K, V>>
@@ -337,6 +359,7 @@ where
                 return Some(guard);
             }
             if !self.is_superseded(shard, guard.id(), hash, key) {
+                self.expire_if_wanted(hash, key);
                 break;
             }
         }

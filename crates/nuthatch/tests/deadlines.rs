@@ -274,3 +274,63 @@ fn a_pinned_insertion_is_never_evicted() {
         cache.validate();
     });
 }
+
+/// Whether a key is found in one way or another.
+type Read = fn(&Cache<u64, u64>, u64) -> bool;
+
+#[test]
+fn reads_remove_what_has_expired_if_they_are_to() {
+    both_engines(|builder, hands, log| {
+        let cache = builder.build().unwrap();
+        let reads: [(u64, Read); 6] = [
+            (0, |cache, key| cache.get(&key).is_some()),
+            (1, |cache, key| cache.contains_key(&key)),
+            (2, |cache, key| cache.get_ref(&key).is_some()),
+            (3, |cache, key| cache.peek(&key).is_some()),
+            (4, |cache, key| cache.get_many([&key])[0].is_some()),
+            (5, |cache, _| {
+                let mut seen = false;
+                cache.scan(0, 100, |entry| seen |= *entry.key() == 5);
+                seen
+            }),
+        ];
+        for (key, read) in reads {
+            for on in [false, true] {
+                cache.remove_expired_on_read(on);
+                let deadline_ns = TODAY_NS + (key + 1) * SECOND_NS;
+                cache.insert_with_deadline(key, 1, Some(deadline_ns));
+                assert!(read(&cache, key));
+                hands.set(Duration::from_nanos(deadline_ns));
+                assert!(!read(&cache, key));
+                assert_eq!(cache.len(), u64::from(!on), "{key}");
+                let expired = log.lock().unwrap().last() == Some(&(key, 1, RemovalCause::Expired));
+                assert_eq!(expired, on, "{key}");
+                hands.set(Duration::from_nanos(TODAY_NS));
+                cache.invalidate(&key);
+                log.lock().unwrap().clear();
+                cache.validate();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_read_that_finds_an_entry_expired_never_removes_its_successor() {
+    both_engines(|builder, _, _| {
+        let cache = builder.build().unwrap();
+        cache.remove_expired_on_read(true);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for round in 0..5_000 {
+                    cache.insert_with_deadline(1, round, Some(TODAY_NS));
+                    cache.insert(1, round);
+                    assert_eq!(cache.get(&1), Some(round));
+                }
+            });
+            while !writer.is_finished() {
+                cache.get(&1);
+            }
+        });
+        cache.validate();
+    });
+}

@@ -292,7 +292,7 @@ fn list(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         return Err(CommandError::Syntax);
     }
     let own = ctx.session.client.id;
-    let filter = Filter::read(args, false)?;
+    let filter = Filter::read(args, false, &ctx.server.acl)?;
     let now_ms = ctx.now_ms();
     let mut lines = String::new();
     for client in matching(ctx, &filter) {
@@ -319,7 +319,7 @@ fn kill(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let filter = if is_old_form {
         Filter::by_address(args.at(2))
     } else {
-        Filter::read(args, true)?
+        Filter::read(args, true, &ctx.server.acl)?
     };
     let victims = matching(ctx, &filter);
     if is_old_form && victims.is_empty() {
@@ -382,6 +382,7 @@ fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     observers
         .pause
         .begin(ctx.now_ms(), until_ms, mode, attention);
+    ctx.server.follow_pause();
     ctx.reply.ok();
     Ok(())
 }
@@ -389,6 +390,7 @@ fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 fn unpause(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
     let observers = &ctx.server.observers;
     observers.pause.end(&observers.attention, &observers.post);
+    ctx.server.follow_pause();
     ctx.reply.ok();
     Ok(())
 }

@@ -200,8 +200,8 @@ fn read<R>(
     look: impl FnOnce(&OpenHash<'_>, &mut Reply, u64) -> R,
 ) -> Result<Option<R>, CommandError> {
     let now_ms = ctx.now_ms();
-    let reply = &mut *ctx.reply;
-    let found = ctx.server.keyspace.read(key, |view| {
+    let (reply, is_noticed) = (&mut *ctx.reply, ctx.session.is_noticed());
+    let found = ctx.server.keyspace.look_up(key, is_noticed, |view| {
         let hash = view.hash()?;
         Ok(look(&hash.open(), reply, now_ms))
     });

@@ -302,7 +302,7 @@ fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         return Err(SAME_OBJECT.into());
     }
     let keyspace = ctx.keyspace();
-    let copied = keyspace.read(from, |view| {
+    let copied = keyspace.look_up(from, ctx.session.is_noticed(), |view| {
         if !replaces && keyspace.contains(to) {
             return Ok(false);
         }

@@ -148,10 +148,13 @@ fn idletime(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 
 fn dump(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let now_ms = ctx.now_ms();
-    let payload = ctx.keyspace().read(args.at(1), |view| match view.value {
-        Value::String(bytes) => rdb::dump_string(bytes),
-        Value::Hash(hash) => dump_hash(hash, now_ms),
-    });
+    let is_noticed = ctx.session.is_noticed();
+    let payload = ctx
+        .keyspace()
+        .look_up(args.at(1), is_noticed, |view| match view.value {
+            Value::String(bytes) => rdb::dump_string(bytes),
+            Value::Hash(hash) => dump_hash(hash, now_ms),
+        });
     ctx.reply.bulk_or_null(payload.as_deref());
     Ok(())
 }

@@ -204,8 +204,9 @@ pub(super) const COMMANDS: &[Command] = &[
 ];
 
 fn get(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
-    let reply = &mut *ctx.reply;
-    let found = ctx.server.keyspace.read(args.at(1), |view| {
+    let (reply, is_noticed) = (&mut *ctx.reply, ctx.session.is_noticed());
+    let keyspace = &ctx.server.keyspace;
+    let found = keyspace.look_up(args.at(1), is_noticed, |view| {
         view.string().map(|bytes| reply.bulk(bytes))
     });
     match found {
@@ -494,8 +495,8 @@ fn getex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         Lifetime::Never => Some(None),
         Lifetime::Default | Lifetime::Kept => None,
     };
-    let reply = &mut *ctx.reply;
-    let found = ctx.server.keyspace.read(key, |view| {
+    let (reply, is_noticed) = (&mut *ctx.reply, ctx.session.is_noticed());
+    let found = ctx.server.keyspace.look_up(key, is_noticed, |view| {
         reply.bulk(view.string()?);
         Ok::<_, CommandError>(view.deadline_ms())
     });
@@ -535,9 +536,10 @@ fn delifeq(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 
 fn mget(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let keys: SmallVec<[&[u8]; 32]> = args.from(1).iter().collect();
-    let reply = &mut *ctx.reply;
+    let (reply, is_noticed) = (&mut *ctx.reply, ctx.session.is_noticed());
     reply.array(keys.len());
-    ctx.server.keyspace.read_many(&keys, |view| {
+    let keyspace = &ctx.server.keyspace;
+    keyspace.look_up_many(&keys, is_noticed, |view| {
         match view.and_then(|view| view.string().ok()) {
             Some(bytes) => reply.bulk(bytes),
             None => reply.null(),
@@ -681,8 +683,9 @@ fn range(start: i64, end: i64, length: usize) -> std::ops::Range<usize> {
 
 fn getrange(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let (start, end) = (integer(args.at(2))?, integer(args.at(3))?);
-    let reply = &mut *ctx.reply;
-    let found = ctx.server.keyspace.read(args.at(1), |view| {
+    let (reply, is_noticed) = (&mut *ctx.reply, ctx.session.is_noticed());
+    let keyspace = &ctx.server.keyspace;
+    let found = keyspace.look_up(args.at(1), is_noticed, |view| {
         let string = view.string()?;
         reply.bulk(&string[range(start, end, string.len())]);
         Ok::<_, CommandError>(())

@@ -168,3 +168,83 @@ fn a_pause_ends_in_time() {
         ]);
     });
 }
+
+#[test]
+fn reads_of_a_client_that_does_not_touch_leave_no_trace() {
+    let server = Running::start();
+    let cache = server.server().keyspace.cache();
+    let mut client = server.client();
+    client.check(&[
+        ("SET k v", "+OK"),
+        ("HSET h f v", ":1"),
+        ("CLIENT NO-TOUCH ON", "+OK"),
+        ("GET k", r#""v""#),
+        ("MGET k none h", r#"["v", nil, nil]"#),
+        ("GETRANGE k 0 0", r#""v""#),
+        ("GETEX k", r#""v""#),
+        ("STRLEN k", ":1"),
+        ("GETBIT k 1", ":1"),
+        ("HGETALL h", r#"["f", "v"]"#),
+        ("COPY k copy", ":1"),
+    ]);
+    client.call("DUMP k");
+    assert_eq!((cache.stats().hits, cache.stats().misses), (0, 0));
+    client.check(&[("TOUCH k h none", ":2")]);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (2, 1));
+    client.check(&[
+        ("CLIENT NO-TOUCH OFF", "+OK"),
+        ("GET k", r#""v""#),
+        ("MGET k none h", r#"["v", nil, nil]"#),
+    ]);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (5, 2));
+}
+
+#[test]
+fn nothing_expires_during_a_pause() {
+    for_any_number_of_threads(|server| {
+        let (mut admin, mut reader) = (server.client(), server.client());
+        admin.check(&[
+            ("SET k v PX 20", "+OK"),
+            ("CLIENT PAUSE 1000000 WRITE", "+OK"),
+        ]);
+        let removed = |reader: &mut crate::harness::Client| {
+            let removed = reader.call("DBSIZE").integer() == 0;
+            let info = reader.call("INFO stats").text();
+            assert_eq!(info.contains("expired_keys:1\r\n"), removed, "{info}");
+            removed
+        };
+        // The key may have expired before the pause began.
+        let was_removed = removed(&mut reader);
+        assert!(!server.server().may_expire(), "upkeep leaves it");
+        while reader.call("GET k").to_string() != "nil" {}
+        reader.check(&[("EXISTS k", ":0")]);
+        assert_eq!(removed(&mut reader), was_removed);
+        admin.check(&[("CLIENT UNPAUSE", "+OK")]);
+        assert!(server.server().may_expire());
+        reader.check(&[("GET k", "nil"), ("DBSIZE", ":0")]);
+        assert!(removed(&mut reader));
+    });
+}
+
+#[test]
+fn clients_are_found_by_their_user() {
+    for_any_number_of_threads(|server| {
+        let (mut admin, mut other) = (server.client(), server.client());
+        admin.check(&[
+            ("ACL SETUSER nut on >secret ~* +@all", "+OK"),
+            ("CLIENT LIST USER nobody", "-ERR No such user 'nobody'"),
+            ("CLIENT KILL USER nobody", "-ERR No such user 'nobody'"),
+        ]);
+        assert_eq!(admin.call("CLIENT LIST USER nut").text(), "");
+        other.check(&[("AUTH nut secret", "+OK")]);
+        let lines = admin.call("CLIENT LIST USER nut").text();
+        assert_eq!(lines.lines().count(), 1);
+        assert!(lines.contains(" user=nut "), "{lines}");
+        let others = admin.call("CLIENT LIST NOT-USER nut").text();
+        assert!(others.contains(" user=default "), "{others}");
+        assert_eq!(others.lines().count(), 1);
+        admin.check(&[("CLIENT KILL USER nut", ":1")]);
+        assert_eq!(other.read_to_end(), b"");
+        admin.check(&[("CLIENT KILL USER nut", ":0")]);
+    });
+}

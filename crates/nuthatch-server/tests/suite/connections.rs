@@ -143,3 +143,41 @@ fn help_names_every_subcommand() {
         "{help}"
     );
 }
+
+#[test]
+fn words_of_a_line_may_be_quoted_in_part() {
+    let server = Running::start();
+    let mut client = server.client();
+    client.send(b"SET \"\"\"tes\"t-'k'e\"y\" \"test\"'-'value\r\nGET test'-'key\r\n");
+    assert_eq!(client.read().to_string(), "+OK");
+    assert_eq!(client.read().to_string(), r#""test-value""#);
+    for line in [&b"SET k 'b'a'r\r\n"[..], b"SET k \"b\"a\"r\r\n"] {
+        let mut client = server.client();
+        client.send(line);
+        assert_eq!(
+            client.read_to_end(),
+            b"-ERR Protocol error: unbalanced quotes in request\r\n"
+        );
+    }
+}
+
+#[test]
+fn lines_and_arguments_end_with_cr_and_lf() {
+    let server = Running::start();
+    for request in [
+        &b"*1\rx$4\r\nPING\r\n"[..],
+        b"*1\r\n$4\rxPING\r\n",
+        b"*1\r\n$4\r\nPINGx\n",
+        b"*1\r\n$4\r\nPING\rx",
+        b"*2\r\n$4\r\nPINGxx$1\r\nx\r\n",
+    ] {
+        let mut client = server.client();
+        client.send(request);
+        assert_eq!(
+            client.read_to_end(),
+            b"-ERR Protocol error: invalid CRLF in request\r\n",
+            "{}",
+            request.escape_ascii()
+        );
+    }
+}

@@ -356,3 +356,59 @@ fn changes_are_published_by_their_names_in_their_order() {
         assert_eq!(heard, *expected, "events of {line}");
     }
 }
+
+#[test]
+fn a_read_removes_what_has_expired() {
+    for threads in ["1", "2"] {
+        let server = Running::with(&[("threads", threads), ("notify-keyspace-events", "Ex")]);
+        let (mut client, mut subscriber) = (server.client(), server.client());
+        client.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", "+OK")]);
+        subscriber.check(&[(
+            "SUBSCRIBE __keyevent@0__:expired",
+            r#"["subscribe", "__keyevent@0__:expired", :1]"#,
+        )]);
+        // Each of these reads meets the key after its time, and removes it.
+        for read in [
+            "GET k",
+            "EXISTS k",
+            "TTL k",
+            "TYPE k",
+            "MGET k k",
+            "STRLEN k",
+            "HGETALL k",
+            "SCAN 0 COUNT 100",
+            "TOUCH k",
+            "WATCH k",
+            "DUMP k",
+        ] {
+            client.check(&[("SET k v", "+OK"), ("SET other v", "+OK")]);
+            client.check(&[("PEXPIRE k 1", ":1")]);
+            while client.call("DBSIZE").integer() == 2 {
+                client.call(read);
+            }
+            client.check(&[("DBSIZE", ":1"), ("UNWATCH", "+OK")]);
+            assert_eq!(
+                subscriber.read().to_string(),
+                r#"["message", "__keyevent@0__:expired", "k"]"#,
+                "{read}"
+            );
+        }
+        let info = client.call("INFO stats").text();
+        assert!(info.contains("expired_keys:11\r\n"), "{info}");
+    }
+}
+
+#[test]
+fn a_read_that_finds_a_key_expired_invalidates_it() {
+    let server = Running::start();
+    let (mut client, mut other) = (server.client(), server.client());
+    client.call("HELLO 3");
+    client.check(&[
+        ("DEBUG SET-ACTIVE-EXPIRE 0", "+OK"),
+        ("CLIENT TRACKING ON", "+OK"),
+        ("SET k v PX 30", "+OK"),
+    ]);
+    client.call("GET k");
+    while other.call("GET k").to_string() != "nil" {}
+    assert_eq!(client.read().to_string(), r#">["invalidate", ["k"]]"#);
+}

@@ -1,7 +1,8 @@
 //! Inline commands: a line of words, for people with a terminal. Words may be quoted as in Redis:
-//! double quotes know `\n \r \t \b \a \\ \"` and `\xHH`, single quotes only `\'`.
+//! double quotes know `\n \r \t \b \a \\ \"` and `\xHH`, single quotes only `\'`. A word may be put
+//! together from quoted and other parts, as in Valkey 9.
 
-/// The quotes of a line do not match, or something follows a closing quote without a blank.
+/// A quote of a line is not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnbalancedQuotes;
 
@@ -32,23 +33,14 @@ fn word<'a>(mut rest: &'a [u8], words: &mut Vec<u8>) -> Result<&'a [u8], Unbalan
     loop {
         match rest {
             [] => return Ok(rest),
-            [b'"', tail @ ..] => return closed(double_quoted(tail, words)?),
-            [b'\'', tail @ ..] => return closed(single_quoted(tail, words)?),
+            [b'"', tail @ ..] => rest = double_quoted(tail, words)?,
+            [b'\'', tail @ ..] => rest = single_quoted(tail, words)?,
             [blank, tail @ ..] if is_blank(*blank) => return Ok(tail),
             [byte, tail @ ..] => {
                 words.push(*byte);
                 rest = tail;
             }
         }
-    }
-}
-
-/// What follows a closing quote must be a blank or the line's end.
-fn closed(rest: &[u8]) -> Result<&[u8], UnbalancedQuotes> {
-    match rest {
-        [] => Ok(rest),
-        [blank, ..] if is_blank(*blank) => Ok(rest),
-        _ => Err(UnbalancedQuotes),
     }
 }
 
@@ -134,12 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn quotes_that_do_not_match_are_an_error() {
+    fn words_are_put_together_from_quoted_and_other_parts() {
+        assert_eq!(
+            words(r#"SET """tes"t-'k'e"y" "a b"'-'c"#).unwrap(),
+            [&b"SET"[..], b"test-key", b"a b-c"]
+        );
+        assert_eq!(words(r#"a"" '' x' 'y"#).unwrap(), [&b"a"[..], b"", b"x y"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_an_error() {
         for line in [
             r#"GET "a"#,
             "GET 'a",
-            r#"GET "a"b"#,
-            "GET 'a'b",
+            r#"GET "b"a"r"#,
+            "GET 'b'a'r",
             "GET \"a\\",
         ] {
             assert_eq!(words(line), Err(UnbalancedQuotes), "{line}");

@@ -65,6 +65,9 @@ pub enum ProtocolError {
     /// An argument does not begin with `$`.
     #[error("Protocol error: expected '$', got '{}'", char::from(*.0).escape_default())]
     NoBulk(u8),
+    /// A line or an argument does not end with CR and LF.
+    #[error("Protocol error: invalid CRLF in request")]
+    LineEnd,
     /// An inline command is longer than [`Limits::max_inline_bytes`].
     #[error("Protocol error: too big inline request")]
     InlineTooLong,
@@ -307,6 +310,7 @@ enum Line {
     Number { value: i64, end: usize },
     Malformed,
     TooLong,
+    WrongEnd,
     Unfinished,
 }
 
@@ -394,6 +398,7 @@ impl RequestParser {
             Line::Number { value, end } => (value, end),
             Line::Malformed => return Err(ProtocolError::ArgumentCount),
             Line::TooLong => return Err(ProtocolError::ArgumentCountLine),
+            Line::WrongEnd => return Err(ProtocolError::LineEnd),
             Line::Unfinished => return Ok(None),
         };
         let missing = usize::try_from(value.max(0)).unwrap_or(usize::MAX);
@@ -429,11 +434,13 @@ impl RequestParser {
                 self.missing = Some(missing);
                 return Ok(self.unfinished(end + 2));
             }
+            if buffer[end..end + 2] != *b"\r\n" {
+                return Err(ProtocolError::LineEnd);
+            }
             self.spans.push(Span {
                 start: self.position as u32,
                 end: end as u32,
             });
-            // As Redis, the two bytes after an argument are not looked at.
             self.position = end + 2;
             self.bulk_bytes = None;
             missing -= 1;
@@ -460,6 +467,7 @@ impl RequestParser {
             match number_line(buffer, self.position + 1, self.limits.max_inline_bytes) {
                 Line::Number { value, end } => (value, end),
                 Line::Malformed => return Err(ProtocolError::BulkLength),
+                Line::WrongEnd => return Err(ProtocolError::LineEnd),
                 Line::TooLong => return Err(ProtocolError::BulkLengthLine),
                 Line::Unfinished => return Ok(None),
             };
@@ -528,8 +536,10 @@ fn number_line(buffer: &[u8], start: usize, max_bytes: usize) -> Line {
             Line::Unfinished
         };
     };
-    if rest.len() < length + 2 {
-        return Line::Unfinished;
+    match rest.get(length + 1) {
+        Some(b'\n') => {}
+        Some(_) => return Line::WrongEnd,
+        None => return Line::Unfinished,
     }
     match crate::number::parse_i64(&rest[..length]) {
         Some(value) => Line::Number {
@@ -616,6 +626,12 @@ mod tests {
         assert_eq!(error(b"*1\r\n$-1\r\n"), ProtocolError::BulkLength);
         assert_eq!(error(b"*1\r\n$536870913\r\n"), ProtocolError::BulkLength);
         assert_eq!(error(b"GET \"a\r\n"), ProtocolError::UnbalancedQuotes);
+        for wrong in [&b"\rx"[..], b"x\n", b"xx", b"\n\r"] {
+            let after_argument = [b"*1\r\n$4\r\nPING", wrong].concat();
+            assert_eq!(error(&after_argument), ProtocolError::LineEnd);
+        }
+        assert_eq!(error(b"*1\rx$4\r\nPING\r\n"), ProtocolError::LineEnd);
+        assert_eq!(error(b"*1\r\n$4\rxPING\r\n"), ProtocolError::LineEnd);
         assert_eq!(error(&[b'a'; 70_000]), ProtocolError::InlineTooLong);
         let mut endless = b"*".to_vec();
         endless.resize(70_000, b'1');

@@ -77,9 +77,13 @@ where
             let next = self.hashes_at(cursor, entries_left, &mut groups_left, &mut hashes);
             entries_left = entries_left.saturating_sub(hashes.len());
             for hash in hashes.drain(..) {
-                self.guard_hash(cursor.shard, hash, &mut found);
+                shard.guard_hash(hash, |key| self.hash(key), &mut found);
                 for guard in found.drain(..) {
-                    visit(EntryView::new(guard.entry(), shard, guard.id()));
+                    if self.is_expired(shard, guard.id()) {
+                        self.expire_if_wanted(hash, &guard.entry().key);
+                    } else {
+                        visit(EntryView::new(guard.entry(), shard, guard.id()));
+                    }
                 }
             }
             cursor = cursor.moved(next);

@@ -542,6 +542,19 @@ where
         Some((place, id))
     }
 
+    /// Removes the entry of `key` if its time is over.
+    pub(super) fn expire<Q>(&self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut op = self.op();
+        let mut exclusive = self.shards[self.shard_index(hash)].lock();
+        self.find_live(&mut exclusive, &mut op, hash, key);
+        op.finish(exclusive);
+        op.end();
+    }
+
     /// Evicts from another shard until `needed` is there or that shard has no more to give.
     /// Returns whether anything was evicted.
     #[cold]

@@ -1,6 +1,7 @@
 //! Which clients `CLIENT LIST` and `CLIENT KILL` are about: all those that every condition fits.
 
 use super::line::{LETTERS, letters};
+use crate::acl::Acl;
 use crate::client::{Client, ClientFlags};
 use crate::command::{integer, is_word};
 use crate::error::CommandError;
@@ -55,7 +56,11 @@ impl<'a> Filter<'a> {
     }
 
     /// Reads the conditions from argument 2 on.
-    pub(super) fn read(args: Args<'a>, skips_caller: bool) -> Result<Self, CommandError> {
+    pub(super) fn read(
+        args: Args<'a>,
+        skips_caller: bool,
+        acl: &Acl,
+    ) -> Result<Self, CommandError> {
         let mut filter = Self {
             conditions: Vec::new(),
             skips_caller,
@@ -83,7 +88,7 @@ impl<'a> Filter<'a> {
                 filter.skips_caller = yes_or_no(value)?;
                 continue;
             }
-            filter.set(condition(name, value, fits)?, fits);
+            filter.set(condition(name, value, fits, acl)?, fits);
         }
         Ok(filter)
     }
@@ -158,7 +163,12 @@ fn yes_or_no(value: &[u8]) -> Result<bool, CommandError> {
     }
 }
 
-fn condition<'a>(name: &[u8], value: &'a [u8], fits: bool) -> Result<Condition<'a>, CommandError> {
+fn condition<'a>(
+    name: &[u8],
+    value: &'a [u8],
+    fits: bool,
+    acl: &Acl,
+) -> Result<Condition<'a>, CommandError> {
     let prefix = if fits { "" } else { "NOT-" };
     let shown = String::from_utf8_lossy(value);
     let known = |letters: &[char]| {
@@ -191,7 +201,7 @@ fn condition<'a>(name: &[u8], value: &'a [u8], fits: bool) -> Result<Condition<'
         b"addr" => Condition::Address(value),
         b"laddr" => Condition::LocalAddress(value),
         b"ip" => Condition::Ip(value),
-        b"user" if value != b"default" => {
+        b"user" if acl.user(value).is_none() => {
             return Err(format!("ERR No such user '{shown}'").into());
         }
         b"user" => Condition::User(value),
