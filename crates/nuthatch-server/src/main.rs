@@ -3,7 +3,11 @@
 
 mod cli;
 
+use nuthatch::PageAllocator;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: PageAllocator = PageAllocator;
 
 fn main() -> ExitCode {
     cli::run(std::env::args_os())

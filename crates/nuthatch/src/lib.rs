@@ -241,6 +241,7 @@ mod hazard;
 mod hit_buffer;
 mod item;
 mod loading;
+mod page_allocator;
 #[cfg(feature = "snapshot")]
 mod persistence;
 pub mod policy;
@@ -264,6 +265,7 @@ pub use entry::{EntryRef, EntryView};
 pub use expiry::Expiry;
 pub use flight::LoadError;
 pub use item::{Item, ItemTooLarge, ItemValue};
+pub use page_allocator::PageAllocator;
 pub use policy::Policy;
 pub use removal::{Insertion, RemovalCause};
 pub use stats::StatsSnapshot;
