@@ -2,7 +2,7 @@
 //! keys, documentation and handler.
 //!
 //! Dispatch, errors of arity, locks, permissions, `COMMAND` and `docs/commands.md` all follow from it.
-//! A family of commands is one file in `command/` with a list [`Command`]s; [`FAMILIES`] names them.
+//! A family of commands is one file in `command/` with a list of [`Command`]s; `FAMILIES` names them.
 
 mod access;
 mod acl;

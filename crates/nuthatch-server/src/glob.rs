@@ -6,7 +6,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte)
 }
 
-/// As [`matches`], letters' case aside.
+/// As [`matches()`], letters' case aside.
 pub fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte.to_ascii_lowercase())
 }

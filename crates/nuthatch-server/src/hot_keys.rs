@@ -4,7 +4,7 @@
 //! summary (Metwally, Agrawal, El Abbadi: *Efficient computation of frequent and top-k elements in data
 //! streams*, ICDT 2005) of the thread: a key that has no counter takes over the smallest one, and keeps
 //! that one's count as its possible error. So the summary has a fixed size, and a key that has more
-//! than 1 of [`COUNTERS`] of the samples is always in it. Counts fade by half in [`HALF_LIFE_S`], so that
+//! than 1 of `COUNTERS` of the samples is always in it. Counts fade by half in `HALF_LIFE_S`, so that
 //! yesterday's hot key is not today's.
 //!
 //! Only the thread itself and, once a second, the control thread take the summary's lock; a sample that

@@ -1,6 +1,6 @@
 //! memcached's commands, over the same keys as Redis'.
 //!
-//! A string that was written here carries a [`Stamp`]: flags, a unique number (`cas`) from one counter
+//! A string that was written here carries a [`Stamp`](crate::stamp::Stamp): flags, a unique number (`cas`) from one counter
 //! for all keys, and marks of the meta protocol. One that a client of Redis wrote has none: its flags
 //! are 0, and its unique number is a hash of its bytes, which changes when they do. So a `cas` against
 //! such a string succeeds if it holds what the client has seen, even if it held something else in

@@ -263,7 +263,7 @@ impl FlatBuffer {
         true
     }
 
-    /// The bytes, which [`FlatHash::from_bytes`] takes.
+    /// The bytes, which `FlatHash::from_bytes` takes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
