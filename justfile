@@ -23,6 +23,10 @@ report-quick out="target/report-quick":
 report out="target/report":
     cargo run --release --package nuthatch-lab -- report --out {{out}}
 
+# Installs the clients with which the server is tested, under target/client-tools.
+client-tools:
+    scripts/client-tools
+
 # Instructions that an operation executes, which no noise disturbs. Needs valgrind.
 instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict,load" capacities="1000,10000,100000,1000000":
     scripts/instructions {{policies}} {{operations}} {{capacities}}
