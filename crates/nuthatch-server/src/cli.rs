@@ -134,7 +134,7 @@ fn settings(matches: &ArgMatches) -> Result<Layers, String> {
         if let Some(text) = matches.get_one::<String>(info.name) {
             layers
                 .set(Origin::Flag, info.name, text)
-                .map_err(|error| format!("--{}: {error}", info.name))?;
+                .map_err(|error| error.to_string())?;
         }
     }
     let variables = std::env::vars_os().filter_map(|(name, value)| {
