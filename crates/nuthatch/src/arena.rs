@@ -123,6 +123,19 @@ unsafe impl Send for Regions {}
 static REGIONS: Mutex<Regions> = Mutex::new(Regions(Vec::new()));
 /// Bytes of all regions.
 static REGION_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of blocks in use that are too long for a span.
+static LONG_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// What the blocks of all items of the process take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ItemMemory {
+    /// Bytes taken from the global allocator for blocks of up to 4 KiB, in use or free.
+    pub reserved_bytes: usize,
+    /// Bytes of those blocks that are in use.
+    pub used_bytes: usize,
+    /// Bytes of longer blocks, each of which comes from the global allocator.
+    pub long_bytes: usize,
+}
 
 /// Aligned to large pages, of which it has two.
 const REGION: Layout = match Layout::from_size_align(SPAN_BYTES * SPANS_PER_REGION, 2 << 20) {
@@ -133,6 +146,8 @@ const REGION: Layout = match Layout::from_size_align(SPAN_BYTES * SPANS_PER_REGI
 /// Spans with room, by class.
 struct Heap {
     with_room: [*mut Span; CLASSES],
+    /// Bytes of blocks in use.
+    used_bytes: usize,
 }
 
 // SAFETY: the spans are used under the lock around the heap alone.
@@ -144,12 +159,17 @@ struct LockedHeap(Mutex<Heap>);
 static ALL_HEAPS: [LockedHeap; HEAPS] = [const {
     LockedHeap(Mutex::new(Heap {
         with_room: [null_mut(); CLASSES],
+        used_bytes: 0,
     }))
 }; HEAPS];
 
-/// Bytes that blocks of the arena take from the system, the free ones included.
-pub(crate) fn resident_bytes() -> usize {
-    REGION_BYTES.load(Ordering::Relaxed)
+/// What all blocks take at present. Takes the lock of each heap for a moment.
+pub(crate) fn memory() -> ItemMemory {
+    ItemMemory {
+        used_bytes: ALL_HEAPS.iter().map(|heap| heap.0.lock().used_bytes).sum(),
+        reserved_bytes: REGION_BYTES.load(Ordering::Relaxed),
+        long_bytes: LONG_BYTES.load(Ordering::Relaxed),
+    }
 }
 
 /// A block for `layout`, whose size is not zero. Ends the process as the global allocator does if
@@ -157,6 +177,7 @@ pub(crate) fn resident_bytes() -> usize {
 #[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     if !is_ours(layout) {
+        LONG_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the size is not zero, as the caller says.
         let block = NonNull::new(unsafe { alloc(layout) });
         return block.unwrap_or_else(|| handle_alloc_error(layout));
@@ -164,6 +185,7 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     let class = class_of(layout.size());
     let heap = thread_index() % HEAPS;
     let mut locked = ALL_HEAPS[heap].0.lock();
+    locked.used_bytes += class_bytes(class);
     let mut span = locked.with_room[class];
     if span.is_null() {
         span = Span::make(class, heap);
@@ -187,6 +209,7 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
 #[inline]
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     if !is_ours(layout) {
+        LONG_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promise.
         unsafe { dealloc(block.as_ptr(), layout) };
         return;
@@ -200,6 +223,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     unsafe {
         let mut locked = ALL_HEAPS[(*span).heap as usize].0.lock();
         let had_room = (*span).has_room();
+        locked.used_bytes -= (*span).block_bytes();
         (*span).give(block);
         if (*span).used == 0 {
             // The last span with room of its class stays, or a block that comes and goes would

@@ -19,7 +19,7 @@
     reason = "a block of memory whose contents are laid out by hand"
 )]
 
-use crate::arena;
+use crate::arena::{self, ItemMemory};
 use std::alloc::Layout;
 use std::borrow::Borrow;
 use std::fmt;
@@ -272,10 +272,9 @@ impl<T> Item<T> {
         arena::block_bytes(Self::layout(self.header()))
     }
 
-    /// Bytes that the blocks of all items of the process take from the global allocator, free blocks
-    /// and their heads included; those of more than 4 KiB apart.
-    pub fn arena_bytes() -> usize {
-        arena::resident_bytes()
+    /// What the blocks of all items of the process take, of whatever type.
+    pub fn memory() -> ItemMemory {
+        arena::memory()
     }
 }
 

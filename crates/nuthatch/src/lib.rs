@@ -257,6 +257,7 @@ mod sync;
 mod table;
 mod timer_wheel;
 
+pub use arena::ItemMemory;
 pub use builder::{BuildError, CacheBuilder};
 pub use cache::{Cache, Compute, Deadline, InsertOptions, Iter};
 pub use clock::{Clock, ManualClock};

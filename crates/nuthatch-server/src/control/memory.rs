@@ -1,11 +1,18 @@
 //! The memory of the process, and the bound that keeps it below `maxmemory`.
 //!
-//! The library bounds the weight of all items. What the process holds resident is more: the
-//! allocator's rounding and its free lists, tables, connections, code. The governor measures the
-//! difference now and then and takes it off the bound, so that what is bounded in the end is what the
-//! system's out-of-memory killer looks at.
+//! The library bounds the weight of all items. What the process holds resident is more: blocks of items
+//! that are free, tables, connections, code. The governor compares several times a second and sets the
+//! library's bound so that what is bounded in the end is what the system's out-of-memory killer looks
+//! at.
+//!
+//! Memory that was free once stays resident, and will be used by the next items. So the resident set
+//! does not shrink when the library's bound does, and a governor that lowered the bound until the
+//! resident set is small enough would lower it for ever. This one asks how densely the blocks of items
+//! are used instead: how much of them was in use when they last had to be more.
 
+use crate::object::Entry;
 use crate::server::Server;
+use nuthatch::ItemMemory;
 use std::fs;
 use std::sync::atomic::Ordering;
 
@@ -51,62 +58,148 @@ pub fn default_bound_bytes() -> u64 {
     container_bytes().unwrap_or(u64::MAX).min(machine) / 4 * 3
 }
 
+/// What the governor looks at.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    /// What the process may hold.
+    bound_bytes: u64,
+    /// What it holds.
+    resident_bytes: u64,
+    /// What blocks of items take.
+    items: ItemMemory,
+    /// What the library says that its entries weigh.
+    weight: u64,
+}
+
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Governor {
     /// The bound of the library that was set last; 0 before the first.
     set_bytes: u64,
+    /// The most that blocks of items have taken since they last took less.
+    reserved_bytes: usize,
+    /// Which part of them was in use when they came to take that much.
+    density: f64,
 }
+
+impl Default for Governor {
+    fn default() -> Self {
+        Self {
+            set_bytes: 0,
+            reserved_bytes: 0,
+            density: 1.0,
+        }
+    }
+}
+
+/// Below this the first region, of which little is in use, says nothing of how dense the others are.
+const TELLING_BYTES: usize = 32 << 20;
 
 impl Governor {
     /// Sets the library's bound to what `maxmemory` leaves for items.
     pub fn govern(&mut self, server: &Server) {
-        let Some(resident) = resident_bytes() else {
+        let Some(resident_bytes) = resident_bytes() else {
             return;
         };
         let cache = server.keyspace.cache();
-        let bound = server.max_memory_bytes.load(Ordering::Relaxed);
-        let items = cache.weight();
-        let capacity = capacity_bytes(bound, resident, items);
-        if capacity.abs_diff(self.set_bytes) > bound / 1024 && cache.resize(capacity).is_ok() {
+        let bound_bytes = server.max_memory_bytes.load(Ordering::Relaxed);
+        let capacity = self.capacity_bytes(Sight {
+            bound_bytes,
+            resident_bytes,
+            items: Entry::memory(),
+            weight: cache.weight(),
+        });
+        if capacity.abs_diff(self.set_bytes) > bound_bytes / 512 && cache.resize(capacity).is_ok() {
             self.set_bytes = capacity;
         }
     }
-}
 
-/// What items may weigh so that a process that holds `resident` bytes with items of `items` bytes comes
-/// to hold `bound`.
-///
-/// The difference has a fixed part and one that grows with the items. As long as the items are few, all
-/// of it counts as fixed, which errs by little; when they are many, the ratio tells.
-fn capacity_bytes(bound: u64, resident: u64, items: u64) -> u64 {
-    let difference = resident.saturating_sub(items);
-    // Where items are a small part, the allocator's share of them cannot be told from the rest.
-    let by_difference = bound.saturating_sub(difference);
-    if items < bound / 4 {
-        return by_difference.max(bound / 2).max(1);
+    /// What entries may weigh so that the process comes to hold its bound.
+    fn capacity_bytes(&mut self, sight: Sight) -> u64 {
+        let ItemMemory {
+            reserved_bytes,
+            used_bytes,
+            long_bytes,
+        } = sight.items;
+        if reserved_bytes > self.reserved_bytes && reserved_bytes > TELLING_BYTES {
+            self.density = (used_bytes as f64 / reserved_bytes as f64).clamp(0.5, 1.0);
+        }
+        self.reserved_bytes = reserved_bytes;
+        let used = (used_bytes + long_bytes) as f64;
+        let bound = sight.bound_bytes as f64;
+        let taken = (reserved_bytes + long_bytes) as f64;
+        // Tables and buffers, which grow with the items; code, which does not.
+        let others = (sight.resident_bytes as f64 - taken).max(0.0);
+        if used < bound / 8.0 {
+            // Too few items to tell what many would cost.
+            return (bound - others).max(bound / 2.0) as u64;
+        }
+        let cost = (used_bytes as f64 / self.density + long_bytes as f64) / used;
+        let budget = (bound - others).max(bound / 4.0) / cost;
+        let capacity = budget * sight.weight as f64 / used;
+        capacity.clamp(bound / 4.0, bound) as u64
     }
-    let by_ratio = (u128::from(bound) * u128::from(items) / u128::from(resident.max(1))) as u64;
-    by_difference
-        .min(by_ratio.max(bound / 2))
-        .clamp(bound / 2, bound)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{capacity_bytes, kilobytes};
+    use super::{Governor, Sight, kilobytes};
+    use nuthatch::ItemMemory;
+
+    /// A process whose items of 144 bytes cost 50 each in tables, and whose blocks are used to
+    /// `density` when they grow, and stay when items go.
+    struct Process {
+        items: u64,
+        reserved_bytes: usize,
+        density: f64,
+        tables: u64,
+    }
+
+    impl Process {
+        fn hold(&mut self, items: u64) -> Sight {
+            self.items = items;
+            let used_bytes = 144 * items as usize;
+            let needed = (used_bytes as f64 / self.density) as usize;
+            self.reserved_bytes = self.reserved_bytes.max(needed);
+            self.tables = self.tables.max(50 * items);
+            Sight {
+                bound_bytes: 1_000_000_000,
+                resident_bytes: 10_000_000 + self.tables + self.reserved_bytes as u64,
+                items: ItemMemory {
+                    reserved_bytes: self.reserved_bytes,
+                    used_bytes,
+                    long_bytes: 0,
+                },
+                weight: items * (144 + 40),
+            }
+        }
+    }
 
     #[test]
-    fn a_process_that_follows_the_bound_ends_at_the_bound() {
-        // Items cost a fifth more than they weigh, and 20 MB are there from the beginning.
-        let resident_of = |items: u64| 20_000_000 + items + items / 5;
-        let bound = 1_000_000_000;
-        let mut items = 0;
-        for _ in 0..100 {
-            items = capacity_bytes(bound, resident_of(items), items);
+    fn a_process_that_follows_the_bound_comes_to_it_and_stays_there() {
+        for density in [0.97, 0.8] {
+            let mut process = Process {
+                items: 0,
+                reserved_bytes: 0,
+                density,
+                tables: 0,
+            };
+            let mut governor = Governor::default();
+            let mut items = 0;
+            for step in 0..2000 {
+                let sight = process.hold(items);
+                let capacity = governor.capacity_bytes(sight);
+                // Items come at a limited rate, and go at once.
+                items = (items + 20_000).min(capacity / 184);
+                if step > 1000 {
+                    let error = sight.resident_bytes as f64 / 1e9 - 1.0;
+                    assert!(error.abs() < 0.05, "off by {error} at density {density}");
+                    let cost = 144.0 / density + 50.0;
+                    let possible = 990_000_000.0 / cost;
+                    assert!(items as f64 > 0.95 * possible, "{items} of {possible}");
+                }
+            }
         }
-        let error = resident_of(items).abs_diff(bound) as f64 / bound as f64;
-        assert!(error < 0.05, "off by {error}");
     }
 
     #[test]

@@ -174,7 +174,9 @@ impl Steering {
 
     pub(super) fn set_capacity(&self, capacity: u64) {
         let mut contest = self.contest.lock();
-        if contest.capacity != capacity {
+        // As with the mean weight: what fits a somewhat larger cache fits this one, and a bound that
+        // is adjusted again and again must not make the contest begin anew each time.
+        if !(0.8..1.25).contains(&(capacity as f64 / contest.capacity as f64)) {
             contest.capacity = capacity;
             self.fit(&mut contest);
         }
