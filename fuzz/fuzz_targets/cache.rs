@@ -6,7 +6,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nuthatch::{Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, ManualClock};
+use nuthatch::{Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, ManualClock, Pinning};
 use nuthatch::{Policy, RemovalCause};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -198,7 +198,12 @@ impl Run {
                 let options = InsertOptions {
                     deadline: deadline_ms
                         .map_or(Deadline::Never, |ms| Deadline::At(ms * 1_000_000)),
-                    pinned,
+                    pinning: if pinned {
+                        Pinning::Pinned
+                    } else {
+                        Pinning::AsBefore
+                    },
+                    keeps_old: false,
                 };
                 self.write(key, value, None, |cache| {
                     cache.insert_with(key, value, options)

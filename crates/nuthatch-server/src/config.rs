@@ -174,7 +174,7 @@ settings! {
     maxmemory: Bytes = Bytes(0), "maxmemory", live;
     /// What to evict when the memory is full: one of Redis' eight policies, or one of the library's,
     /// for all keys.
-    maxmemory_policy: MemoryPolicy = MemoryPolicy::default(), "maxmemory-policy", fixed;
+    maxmemory_policy: MemoryPolicy = MemoryPolicy::default(), "maxmemory-policy", live;
     /// Bytes of one argument at most.
     proto_max_bulk_len: Bytes = Bytes(512 << 20), "proto-max-bulk-len", live;
     /// Bytes of a request that is not complete at most.

@@ -7,6 +7,7 @@ use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
 use crate::events::EventClasses;
 use crate::hot_keys;
+use crate::keyspace::Promise;
 use crate::locks::Held;
 use crate::session::{ReplyMode, Transaction};
 use crate::slowlog::{self, SlowCommand};
@@ -23,6 +24,9 @@ const TIMED_ONE_IN: u64 = 16;
 
 /// A slow log of commands faster than this needs every call timed.
 const ALL_TIMED_BELOW_US: i64 = 1000;
+
+/// Bytes that an argument takes at most besides its own, once it is a key, a value or a field.
+const ROOM_PER_ARGUMENT_BYTES: usize = 128;
 
 /// Keys of one sampled command that are counted.
 const SAMPLED_KEYS: usize = 64;
@@ -192,6 +196,15 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
         return Err(error);
     }
     let reasons = ctx.server.observers.attention.get();
+    let mut _promise = None;
+    if reasons.contains(Reasons::NO_EVICTION) && entry.command.flags.contains(Flags::DENYOOM) {
+        _promise = promise_room(ctx, [args]);
+        if _promise.is_none() {
+            ctx.worker.stats.commands[entry.id as usize].rejected.add(1);
+            break_transaction(ctx);
+            return Err(CommandError::OutOfMemory);
+        }
+    }
     if reasons.contains(Reasons::PAUSED) && must_wait(ctx, entry) {
         ctx.session.set_waiting(true, ctx.server);
         return Ok(());
@@ -212,6 +225,35 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
         });
     }
     run_seen(ctx, entry, args, reasons)
+}
+
+/// Promises room for what requests may leave in memory, so that none of them runs into its end halfway.
+/// What a request does not name, such as what `APPEND` finds, is not foreseen; the command that needs more
+/// room than was promised changes one key, and does so wholly or not at all.
+#[cold]
+fn promise_room<'a, 'r>(
+    ctx: &Context<'a>,
+    requests: impl IntoIterator<Item = Args<'r>>,
+) -> Option<Promise<'a>> {
+    let bytes_of =
+        |args: Args<'_>| args.total_bytes() * 9 / 8 + args.len() * ROOM_PER_ARGUMENT_BYTES;
+    let bytes: usize = requests.into_iter().map(bytes_of).sum();
+    ctx.keyspace().promise_room(bytes as u64)
+}
+
+/// As [`promise_room`], for the commands of a transaction that may take memory, if nothing may be evicted.
+pub fn promise_transaction<'a>(
+    ctx: &Context<'a>,
+    transaction: &Transaction,
+) -> Result<Option<Promise<'a>>, CommandError> {
+    let reasons = ctx.server.observers.attention.get();
+    if !reasons.contains(Reasons::NO_EVICTION) || !transaction.flags().contains(Flags::DENYOOM) {
+        return Ok(None);
+    }
+    let queue = transaction.queue().iter();
+    let takers = queue.filter(|(entry, _)| entry.command.flags.contains(Flags::DENYOOM));
+    let promise = promise_room(ctx, takers.map(|(_, request)| request.args()));
+    promise.map(Some).ok_or(CommandError::OutOfMemory)
 }
 
 /// Whether a command must wait until a pause is over.

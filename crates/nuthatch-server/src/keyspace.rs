@@ -17,10 +17,11 @@ use crate::object::{self, Entry, Value};
 use crate::stamp::Stamp;
 use nuthatch::{
     BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
-    RemovalCause,
+    Pinning, Pins, RemovalCause,
 };
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
 pub type KeyHasher = foldhash::quality::RandomState;
@@ -226,7 +227,10 @@ pub struct Keyspace {
     cache: Cache<Entry, (), KeyHasher>,
     hasher: KeyHasher,
     locks: KeyLocks,
-    scope: EvictionScope,
+    /// Which keys may be evicted: the number of an [`EvictionScope`].
+    scope: AtomicU8,
+    /// Room that commands under way have been promised, in bytes.
+    promised_bytes: AtomicU64,
     /// Up to where hashes are flat.
     pub flat_limits: FlatLimits,
     /// Which hashes have fields that will be due.
@@ -256,7 +260,8 @@ impl Keyspace {
             cache,
             hasher,
             locks: KeyLocks::new(threads),
-            scope: policy.scope,
+            scope: AtomicU8::new(policy.scope as u8),
+            promised_bytes: AtomicU64::new(0),
             flat_limits: FlatLimits::new(512, 64),
             field_deadlines: FieldDeadlines::default(),
         })
@@ -377,7 +382,7 @@ impl Keyspace {
                     _ => object::CHANGED_STRING,
                 };
                 let item = Item::from_bytes(key, tag, parts)?;
-                self.put(item, deadline_ms)?;
+                self.put(key, item, deadline_ms)?;
                 Ok(Change::any(true))
             }
             Effect::PutStamped {
@@ -389,7 +394,7 @@ impl Keyspace {
                 let (tag, suffix) = stamp.encode();
                 let mut parts: SmallVec<[&[u8]; 4]> = parts.into();
                 parts.push(&suffix);
-                self.put(Item::from_bytes(key, tag, &parts)?, deadline_ms)?;
+                self.put(key, Item::from_bytes(key, tag, &parts)?, deadline_ms)?;
                 Ok(Change::any(true))
             }
             Effect::Delete { key } => {
@@ -409,9 +414,53 @@ impl Keyspace {
         }
     }
 
+    /// Which keys may be evicted at present.
+    #[inline]
+    pub fn scope(&self) -> EvictionScope {
+        // Relaxed: whoever must see a change sees it by a shard's lock, see `set_policy`.
+        EvictionScope::of_number(self.scope.load(Ordering::Relaxed))
+    }
+
+    /// Changes which keys are evicted, and in which order. The caller sees to it that changes come one
+    /// at a time.
+    ///
+    /// The scope comes first, then all keys are pinned or unpinned as it says, shard by shard. A write
+    /// at the same time takes its key's shard either before this does, and then what it has written
+    /// is met here; or afterwards, and then it sees the new scope when it looks again, which it does
+    /// after it has written ([`follow_scope`](Self::follow_scope)).
+    pub fn set_policy(&self, policy: &MemoryPolicy) {
+        self.scope.store(policy.scope as u8, Ordering::Relaxed);
+        let pins = match policy.scope {
+            EvictionScope::AllKeys => Pins::None,
+            EvictionScope::Volatile => Pins::WithoutDeadline,
+            EvictionScope::Nothing => Pins::All,
+        };
+        self.cache.pin_all(pins);
+        if self.cache.policy() != policy.policy {
+            self.cache.set_policy(policy.policy.clone());
+        }
+    }
+
+    /// Promises room for about so many bytes to a command that may take it, where nothing may be
+    /// evicted. `None` if there is not as much, besides what is promised to others.
+    pub fn promise_room(&self, bytes: u64) -> Option<Promise<'_>> {
+        // Relaxed: additions to one word are in one order, which is all that counts here.
+        let others = self.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let promise = Promise {
+            promised_bytes: &self.promised_bytes,
+            bytes,
+        };
+        let all = self
+            .cache
+            .weight()
+            .saturating_add(others)
+            .saturating_add(bytes);
+        (all <= self.cache.capacity()).then_some(promise)
+    }
+
     /// Whether there is room for so many bytes more, where nothing may be evicted.
     fn check_room(&self, bytes: u64) -> Result<(), EffectError> {
-        let is_full = self.scope == EvictionScope::Nothing
+        let is_full = self.scope() == EvictionScope::Nothing
             && self.cache.weight().saturating_add(bytes) > self.cache.capacity();
         if is_full {
             Err(EffectError::Full)
@@ -420,37 +469,74 @@ impl Keyspace {
         }
     }
 
-    fn put(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
+    fn put(&self, key: &[u8], item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
         self.check_room(weight_bytes(&item))?;
-        self.insert(item, deadline_ms)
+        self.insert(key, item, deadline_ms)
     }
 
     /// As [`put`](Self::put), of an item that is in the place of one about as heavy.
-    fn insert(&self, item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
-        let pinned = match self.scope {
-            EvictionScope::AllKeys => false,
-            EvictionScope::Volatile => deadline_ms.is_none(),
-            EvictionScope::Nothing => true,
+    fn insert(&self, key: &[u8], item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
+        let scope = self.scope();
+        let pinning = match scope {
+            // Nothing is pinned, or what is still is about to be unpinned.
+            EvictionScope::AllKeys => Pinning::AsBefore,
+            _ if scope.pins(deadline_ms) => Pinning::Pinned,
+            _ => Pinning::Unpinned,
         };
-        let deadline = deadline_ms.map_or(Deadline::Never, |ms| Deadline::At(deadline_ns(ms)));
-        let options = InsertOptions { deadline, pinned };
-        if self.cache.insert_with(item, (), options).is_admitted() {
-            Ok(())
+        let options = InsertOptions {
+            deadline: deadline_ms.map_or(Deadline::Never, |ms| Deadline::At(deadline_ns(ms))),
+            pinning,
+            keeps_old: true,
+        };
+        if !self.cache.insert_with(item, (), options).is_admitted() {
+            return Err(EffectError::Full);
+        }
+        self.follow_scope(key, deadline_ms, scope);
+        Ok(())
+    }
+
+    /// Looks again whether a key that was written under `scope` is pinned as it should be. The caller
+    /// holds the key's stripe.
+    #[inline]
+    fn follow_scope(&self, key: &[u8], deadline_ms: Option<u64>, scope: EvictionScope) {
+        let mut followed = scope;
+        while self.scope() != followed {
+            followed = self.scope();
+            self.set_pinned(key, followed.pins(deadline_ms));
+        }
+    }
+
+    fn set_pinned(&self, key: &[u8], pinned: bool) {
+        if pinned {
+            self.cache.pin(key);
         } else {
-            Err(EffectError::Full)
+            self.cache.unpin(key);
         }
     }
 
     fn expire(&self, key: &[u8], deadline_ms: Option<u64>) -> bool {
         let changed = self.cache.set_deadline(key, deadline_ms.map(deadline_ns));
-        if changed && self.scope == EvictionScope::Volatile {
-            if deadline_ms.is_some() {
-                self.cache.unpin(key);
-            } else {
-                self.cache.pin(key);
+        if changed {
+            let scope = self.scope();
+            if scope == EvictionScope::Volatile {
+                self.set_pinned(key, deadline_ms.is_none());
             }
+            self.follow_scope(key, deadline_ms, scope);
         }
         changed
+    }
+}
+
+/// Room that a command under way may count on; given back when this is dropped.
+#[derive(Debug)]
+pub struct Promise<'a> {
+    promised_bytes: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.promised_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

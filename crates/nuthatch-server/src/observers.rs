@@ -1,6 +1,7 @@
 //! Everybody who hears of changes, in one place; apart from the server, for the keyspace tells it of
 //! what it removes.
 
+use crate::config::EvictionScope;
 use crate::context::{Event, EventClass};
 use crate::events::EventClasses;
 use crate::monitor::Monitors;
@@ -48,6 +49,12 @@ impl Observers {
     pub fn set_event_classes(&self, classes: EventClasses) {
         self.event_classes.store(classes.bits(), Ordering::Relaxed);
         self.attention.set(Reasons::EVENTS, classes.publishes());
+    }
+
+    /// Which keys may be evicted from now on.
+    pub fn mind_scope(&self, scope: EvictionScope) {
+        let is_nothing = scope == EvictionScope::Nothing;
+        self.attention.set(Reasons::NO_EVICTION, is_nothing);
     }
 
     /// Tells of a change of `key`, or of all keys, for these reasons.

@@ -111,6 +111,7 @@ impl Server {
         );
         let acl = Acl::new(&config.requirepass.0);
         observers.set_event_classes(config.notify_keyspace_events);
+        observers.mind_scope(config.maxmemory_policy.scope);
         let mut random = fastrand::Rng::new();
         Ok(Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
@@ -169,6 +170,11 @@ impl Server {
                 0 => crate::control::memory::default_bound_bytes(),
                 bytes => bytes,
             });
+        }
+        if config.maxmemory_policy != current.maxmemory_policy {
+            let policy = &config.maxmemory_policy;
+            self.observers.mind_scope(policy.scope);
+            self.keyspace.set_policy(policy);
         }
         self.keyspace.flat_limits.set(
             config.hash_max_listpack_entries,

@@ -23,6 +23,8 @@ bitflags::bitflags! {
         const MONITORED = 1 << 3;
         /// Clients are paused.
         const PAUSED = 1 << 4;
+        /// Nothing may be evicted, so there may be no room.
+        const NO_EVICTION = 1 << 5;
     }
 }
 

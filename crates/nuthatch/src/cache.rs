@@ -109,9 +109,34 @@ pub enum Deadline {
 pub struct InsertOptions {
     /// When the entry expires.
     pub deadline: Deadline,
-    /// Whether it is [pinned](Cache::pin) from the first moment on. If not, an entry that takes the
-    /// place of a pinned one is pinned even so.
-    pub pinned: bool,
+    /// Whether it may be evicted.
+    pub pinning: Pinning,
+    /// Whether, if there is no room for it, the entry stays that it would have replaced. Else that is
+    /// removed, for what it holds is not what was written last.
+    pub keeps_old: bool,
+}
+
+/// Whether an inserted entry may be evicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// It may, unless the entry is [pinned](Cache::pin) that it replaces.
+    #[default]
+    AsBefore,
+    /// It may not, from the first moment on.
+    Pinned,
+    /// It may, whatever it replaces.
+    Unpinned,
+}
+
+/// Which entries [`Cache::pin_all`] pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pins {
+    /// None: all are unpinned.
+    None,
+    /// Those without a deadline; the others are unpinned.
+    WithoutDeadline,
+    /// All.
+    All,
 }
 
 /// What [`Cache::compute`] shall do.
@@ -452,11 +477,12 @@ where
     /// if it is to be pinned there is no moment at which it could be evicted.
     ///
     /// ```
-    /// use nuthatch::{Cache, Deadline, InsertOptions};
+    /// use nuthatch::{Cache, Deadline, InsertOptions, Pinning};
     /// let cache: Cache<&str, u64> = Cache::new(100);
     /// let options = InsertOptions {
     ///     deadline: Deadline::Never,
-    ///     pinned: true,
+    ///     pinning: Pinning::Pinned,
+    ///     keeps_old: false,
     /// };
     /// cache.insert_with("nut", 7, options);
     /// assert_eq!(cache.get("nut"), Some(7));
@@ -467,11 +493,13 @@ where
             Deadline::Never => Lifetime::Until(None),
             Deadline::At(ns) => Lifetime::until(Some(ns)),
         };
-        if options.pinned {
-            on_engine!(self, store => store.put_pinned(key, value, lifetime))
-        } else {
-            on_engine!(self, store => store.put(key, value, lifetime))
+        if options.pinning == Pinning::AsBefore && !options.keeps_old {
+            return on_engine!(self, store => store.put(key, value, lifetime));
         }
+        let InsertOptions {
+            pinning, keeps_old, ..
+        } = options;
+        on_engine!(self, store => store.put_with(key, value, lifetime, pinning, keeps_old))
     }
 
     /// Gives the live entry of `key` the deadline `deadline_ns`, in nanoseconds of the cache's
@@ -635,6 +663,23 @@ where
         Q: Hash + Eq + ?Sized,
     {
         on_engine!(self, store => store.set_pinned(key, false))
+    }
+
+    /// Pins and unpins as if [`pin`](Self::pin) or [`unpin`](Self::unpin) was called for each entry that
+    /// is there: shard by shard, each locked for its share of that. An entry that is inserted
+    /// meanwhile may be met or not.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, Pins};
+    /// let cache: Cache<u64, u64> = Cache::new(10);
+    /// cache.insert_many((0..10).map(|n| (n, n)));
+    /// cache.pin_all(Pins::All);
+    /// assert!(!cache.insert(10, 10).is_admitted());
+    /// cache.pin_all(Pins::None);
+    /// assert!(cache.insert(10, 10).is_admitted());
+    /// ```
+    pub fn pin_all(&self, pins: Pins) {
+        on_engine!(self, store => store.pin_all(pins));
     }
 
     // ---- the whole ------------------------------------------------------------------------

@@ -190,6 +190,8 @@ assert_eq!(warm.get("nut"), Some(7));
 //! | `lfu`, `dlfu` | counts of use that matter, for ever or fading | `lfu`: anything that changes |
 //! | `gdsf` | few misses with entries of unequal weight | few missed bytes |
 //! | `sampled_lru` | comparing with Redis | where LRU is wrong |
+//! | `ttl` | deadlines that tell what entries are worth | entries that are used |
+//! | `random` | a reference | almost everything |
 //! | `fifo` | a reference | keys used for longer than they take to cross the queue |
 //!
 //! [`Policy::built_in`] lists them with their parameters, `"s3_fifo:0.2"` parses to one, and `nuthatch-lab
@@ -259,7 +261,7 @@ mod timer_wheel;
 
 pub use arena::ItemMemory;
 pub use builder::{BuildError, CacheBuilder};
-pub use cache::{Cache, Compute, Deadline, InsertOptions, Iter};
+pub use cache::{Cache, Compute, Deadline, InsertOptions, Iter, Pinning, Pins};
 pub use clock::{Clock, ManualClock};
 pub use engine::{ConcurrentCache, Engine, EngineError, LockFree, Locked};
 pub use entry::{EntryRef, EntryView};

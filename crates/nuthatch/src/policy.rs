@@ -32,6 +32,7 @@ mod levels;
 mod lfu;
 mod links;
 mod lirs;
+mod lot;
 mod lru;
 mod parameter;
 mod queues;
@@ -182,6 +183,12 @@ pub trait EntryFacts {
 
     /// The weight of `id`; 1 in a cache bounded by entries.
     fn weight(&self, id: EntryId) -> u32;
+
+    /// When `id` expires, in nanoseconds of the cache's clock; `None`: never.
+    fn deadline_ns(&self, id: EntryId) -> Option<u64> {
+        let _ = id;
+        None
+    }
 }
 
 impl<'a> Entries<'a> {
@@ -211,6 +218,11 @@ impl<'a> Entries<'a> {
     /// The weight of `id`; 1 in a cache bounded by entries.
     pub fn weight(&self, id: EntryId) -> u32 {
         self.facts.weight(id)
+    }
+
+    /// When `id` expires, in nanoseconds of the cache's clock; `None`: never, or where there is no time.
+    pub fn deadline_ns(&self, id: EntryId) -> Option<u64> {
+        self.facts.deadline_ns(id)
     }
 }
 

@@ -358,12 +358,7 @@ impl<K, V> Shard<K, V> {
     /// When `id` expires, or `None` if never.
     #[inline]
     pub(crate) fn deadline_ns(&self, id: EntryId) -> Option<u64> {
-        let times = self.times.get()?;
-        times
-            .deadline
-            .get(id)
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
+        self.times.get()?.deadline_ns(id)
     }
 
     /// What the deadline of `id` may not be moved beyond, if that is kept and bounded.
@@ -552,6 +547,12 @@ impl<K, V> Guarded<'_, K, V> {
 const MAX_FIRST_ENTRIES: usize = 1 << 20;
 
 impl Times {
+    /// When `id` expires, or `None` if never.
+    #[inline]
+    fn deadline_ns(&self, id: EntryId) -> Option<u64> {
+        self.deadline.get(id).load(Ordering::Relaxed).checked_sub(1)
+    }
+
     fn reserve(&self, slots: usize) {
         for array in [
             Some(&self.deadline),

@@ -1,6 +1,6 @@
 //! Deadlines given as points in time, on a clock that tells the time of day.
 
-use nuthatch::{Cache, CacheBuilder, Clock, Deadline, Engine, InsertOptions, Insertion};
+use nuthatch::{Cache, CacheBuilder, Clock, Deadline, Engine, InsertOptions, Insertion, Pinning};
 use nuthatch::{ManualClock, RemovalCause};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -235,7 +235,7 @@ fn a_pinned_insertion_is_never_evicted() {
     both_engines(|builder, hands, log| {
         let cache = builder.capacity(50).build().unwrap();
         let pinned = InsertOptions {
-            pinned: true,
+            pinning: Pinning::Pinned,
             ..InsertOptions::default()
         };
         for key in 0..1_000 {
@@ -263,7 +263,7 @@ fn a_pinned_insertion_is_never_evicted() {
         assert_eq!(rejected.count(), 10, "what is pinned fills the cache");
         let until = InsertOptions {
             deadline: Deadline::At(TODAY_NS + SECOND_NS),
-            pinned: true,
+            ..pinned
         };
         assert_eq!(cache.insert_with(3, 4, until), Insertion::Replaced);
         log.lock().unwrap().clear();

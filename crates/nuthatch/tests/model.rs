@@ -1,7 +1,8 @@
 //! Random operations on a cache, compared with a plain model after each step.
 
 use nuthatch::{
-    Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, Policy, RemovalCause,
+    Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, Pinning, Pins, Policy,
+    RemovalCause,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -152,14 +153,19 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                 let soon_ns = run.now_ns + random.below(50) * 1_000_000;
                 let pinned = run.model.values().filter(|known| known.pinned).count();
                 let mut options = InsertOptions {
-                    pinned: pinned < 5 && random.below(16) == 0,
+                    pinning: match random.below(16) {
+                        0 if pinned < 5 => Pinning::Pinned,
+                        1 => Pinning::Unpinned,
+                        _ => Pinning::AsBefore,
+                    },
+                    keeps_old: random.below(4) == 0,
                     ..InsertOptions::default()
                 };
                 let mut time_to_live = None;
                 match random.below(8) {
                     0 | 1 => {
                         time_to_live = Some(Duration::from_nanos(soon_ns - run.now_ns));
-                        options.pinned = false;
+                        options = InsertOptions::default();
                     }
                     2 => options.deadline = Deadline::At(soon_ns),
                     3 => options.deadline = Deadline::At(random.below(run.now_ns + 1)),
@@ -195,9 +201,14 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                             value,
                             weight,
                             deadline_ns,
-                            pinned: options.pinned
-                                || before.is_some_and(|known| known.pinned)
-                                    && insertion == Insertion::Replaced,
+                            pinned: match options.pinning {
+                                Pinning::Pinned => true,
+                                Pinning::Unpinned => false,
+                                Pinning::AsBefore => {
+                                    before.is_some_and(|known| known.pinned)
+                                        && insertion == Insertion::Replaced
+                                }
+                            },
                         },
                     );
                 }
@@ -318,6 +329,15 @@ fn run(policy: Policy, engine: Engine, shards: usize, weighed: bool, seed: u64, 
                     deadline_ns.is_none_or(|ns| ns > run.now_ns) || !run.model.contains_key(&key),
                     "what is over leaves at once"
                 );
+            }
+            21 if random.below(6) == 0 => {
+                run.cache.pin_all(Pins::WithoutDeadline);
+                run.cache.validate();
+                run.cache.pin_all(Pins::None);
+                for known in run.model.values_mut() {
+                    known.pinned = false;
+                }
+                run.follow(false);
             }
             21 if random.below(3) == 0 => {
                 let all = Policy::built_in();

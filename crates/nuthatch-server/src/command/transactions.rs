@@ -81,6 +81,11 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
         return Err("ERR EXEC without MULTI".into());
     };
     let is_broken = transaction.is_broken();
+    let promise = executor::promise_transaction(ctx, &transaction);
+    if let Err(error) = &promise {
+        ctx.session.end_transaction(ctx.server);
+        return Err(format!("EXECABORT Transaction discarded because of: {error}").into());
+    }
     let has_run = !is_broken
         && executor::run_transaction(ctx, transaction, |ctx| {
             !ctx.session.is_touched(ctx.now_ms())

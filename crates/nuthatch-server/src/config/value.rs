@@ -456,6 +456,28 @@ pub enum EvictionScope {
     Nothing,
 }
 
+impl EvictionScope {
+    /// The scope with this number, which is its place among them.
+    #[inline]
+    pub(crate) fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::AllKeys,
+            1 => Self::Volatile,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Whether a key with this deadline must not be evicted.
+    #[inline]
+    pub(crate) fn pins(self, deadline_ms: Option<u64>) -> bool {
+        match self {
+            Self::AllKeys => false,
+            Self::Volatile => deadline_ms.is_none(),
+            Self::Nothing => true,
+        }
+    }
+}
+
 impl Default for MemoryPolicy {
     fn default() -> Self {
         Self {
@@ -468,7 +490,7 @@ impl Default for MemoryPolicy {
 
 impl SettingValue for MemoryPolicy {
     const ALLOWED: &'static str = "noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru, volatile-lfu, \
-         volatile-random, or a policy of the library, such as default, s3_fifo or w_tiny_lfu";
+         volatile-random, volatile-ttl, or a policy of the library, such as default, s3_fifo or w_tiny_lfu";
 
     fn from_text(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
@@ -517,11 +539,18 @@ mod tests {
 
     #[test]
     fn policies_are_redis_names_and_the_librarys() {
-        let scope = |name| MemoryPolicy::from_text(name).map(|policy| policy.scope);
+        let scope = |name: &str| MemoryPolicy::from_text(name).map(|policy| policy.scope);
         assert_eq!(scope("noeviction"), Some(EvictionScope::Nothing));
         assert_eq!(scope("allkeys-lru"), Some(EvictionScope::AllKeys));
         assert_eq!(scope("volatile-lfu"), Some(EvictionScope::Volatile));
         assert_eq!(scope("s3_fifo"), Some(EvictionScope::AllKeys));
+        for scope_name in ["allkeys", "volatile"] {
+            for order in ["lru", "lfu", "random"] {
+                let name = format!("{scope_name}-{order}");
+                assert!(scope(&name).is_some(), "{name}");
+            }
+        }
+        assert_eq!(scope("volatile-ttl"), Some(EvictionScope::Volatile));
         assert_eq!(scope("nonsense"), None);
     }
 

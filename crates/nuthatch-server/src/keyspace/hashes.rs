@@ -160,7 +160,7 @@ impl Keyspace {
         let limits = &self.flat_limits;
         if limits.allow_fields(fields.len()) && fields.fields().all(|field| limits.allow(&field)) {
             let item = Item::from_bytes(key, object::HASH, &[fields.as_bytes()])?;
-            return self.put(item, deadline_ms);
+            return self.put(key, item, deadline_ms);
         }
         hash::check_names(fields.fields().map(|field| field.name))?;
         self.put_indexed(key, IndexedHash::from_flat(fields, 0)?, deadline_ms)
@@ -173,7 +173,7 @@ impl Keyspace {
         deadline_ms: Option<u64>,
     ) -> Result<(), EffectError> {
         let hash = Object::Hash(Arc::new(SharedHash::new(indexed)));
-        self.put(Item::from_object(key, 0, hash)?, deadline_ms)
+        self.put(key, Item::from_object(key, 0, hash)?, deadline_ms)
     }
 
     fn delete_fields(&self, key: &[u8], fields: &[&[u8]]) -> Result<Change, EffectError> {
@@ -256,7 +256,7 @@ impl Keyspace {
         deadline_ms: Option<u64>,
     ) -> Result<(), EffectError> {
         let item = Item::from_bytes(key, object::HASH, &[flat.as_bytes()])?;
-        self.insert(item, deadline_ms)
+        self.insert(key, item, deadline_ms)
     }
 
     /// Puts a new item for a hash that has changed in place, if the cache is too far off with its
@@ -271,7 +271,7 @@ impl Keyspace {
             return Ok(());
         }
         let item = Item::from_object(key, 0, Object::Hash(hash))?;
-        self.insert(item, deadline_ms)
+        self.insert(key, item, deadline_ms)
     }
 
     /// Appends names of up to `max` fields of `key` that are due, to be removed by the caller, who

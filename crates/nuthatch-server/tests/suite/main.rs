@@ -7,6 +7,7 @@ mod catalog;
 mod clients;
 mod connections;
 mod dashboard;
+mod eviction;
 mod handshakes;
 mod harness;
 mod harness_tests;

@@ -17,8 +17,8 @@
 use super::parameter::Parameter;
 use super::{
     Blend, CounterBits, Entries, EntryId, EvictionPolicy, HitMode, HitSampler, ParameterError,
-    Promotion, SampleSize, Share, Window, adaptive, arc, clock, dlfu, fifo, gdsf, lfu, lirs, lru,
-    s3_fifo, sampled_lru, sieve, slru, two_q, w_tiny_lfu,
+    Promotion, SampleSize, Share, Window, adaptive, arc, clock, dlfu, fifo, gdsf, lfu, lirs, lot,
+    lru, s3_fifo, sampled_lru, sieve, slru, two_q, w_tiny_lfu,
 };
 use std::fmt::{self, Debug, Display};
 use std::str::FromStr;
@@ -396,6 +396,15 @@ policies! {
     } => sampled_lru::SampledLru, |setups| each(setups, |setup| {
         sampled_lru::SampledLru::new(samples, setup.seed)
     });
+
+    /// Evicts an entry chosen by lot.
+    random: Random => lot::Lot, |setups| each(setups, |setup| lot::Lot::new(1, setup.seed));
+
+    /// Evicts the entry that expires soonest of a few chosen by lot, as Redis does.
+    ttl: Ttl {
+        /// How many entries an eviction looks at.
+        samples: SampleSize = SampleSize::REDIS,
+    } => lot::Lot, |setups| each(setups, |setup| lot::Lot::new(samples.get(), setup.seed));
 
     /// A small queue that entries leave unless hit, a main queue with second chances, and ghosts.
     s3_fifo: S3Fifo {

@@ -16,8 +16,8 @@ use crate::table::{Place, Table};
 use crate::timer_wheel::{NEVER_NS, TimerWheel};
 use std::mem::needs_drop;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 /// Owns a slot that was unlinked and not yet given to limbo: its entry can still be looked at.
 /// Must be given back with [`Exclusive::retire`]; a token that is dropped leaks its entry.
@@ -37,6 +37,7 @@ struct Facts<'a, K, V, H> {
     slots: &'a SlotVec<Slot<K, V>>,
     live: &'a Bits,
     weights: Option<&'a [u32]>,
+    times: &'a OnceLock<Box<Times>>,
     hash: &'a H,
 }
 
@@ -52,6 +53,10 @@ impl<K, V, H: Fn(&K) -> u64> EntryFacts for Facts<'_, K, V, H> {
 
     fn weight(&self, id: EntryId) -> u32 {
         self.weights.map_or(1, |weights| weights[id as usize])
+    }
+
+    fn deadline_ns(&self, id: EntryId) -> Option<u64> {
+        self.times.get()?.deadline_ns(id)
     }
 }
 
@@ -223,6 +228,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             slots: &self.shard.slots,
             live: &writer.live,
             weights: writer.weights.as_deref(),
+            times: &self.shard.times,
             hash,
         };
         call(
@@ -347,6 +353,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             slots: &shard.slots,
             live: &writer.live,
             weights: None,
+            times: &shard.times,
             hash: hash_key,
         };
         let entries = Entries::new(&shard.access, &facts);
@@ -434,6 +441,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
                 slots: &shard.slots,
                 live: &writer.live,
                 weights: None,
+                times: &shard.times,
                 hash: hash_key,
             };
             let entries = Entries::new(&shard.access, &facts);

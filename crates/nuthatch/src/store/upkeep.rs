@@ -3,6 +3,7 @@
 
 use super::Store;
 use super::writes::{Op, Room};
+use crate::cache::Pins;
 use crate::policy::{EvictionPolicy, HitMode};
 use crate::removal::RemovalCause;
 use crate::shard::{Exclusive, Panic, Removed, pass_on};
@@ -136,6 +137,22 @@ where
             if !more {
                 return panic;
             }
+        }
+    }
+
+    /// Pins and unpins each entry as `pins` says.
+    pub(crate) fn pin_all(&self, pins: Pins) {
+        for shard in &self.shards {
+            let mut exclusive = shard.lock();
+            for id in exclusive.ids() {
+                let pinned = match pins {
+                    Pins::None => false,
+                    Pins::WithoutDeadline => shard.deadline_ns(id).is_none(),
+                    Pins::All => true,
+                };
+                exclusive.set_pinned(id, pinned, &self.rehash());
+            }
+            pass_on(exclusive.finish());
         }
     }
 

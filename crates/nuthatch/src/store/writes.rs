@@ -2,6 +2,7 @@
 
 use super::{Listener, Store};
 use crate::bound::Bound;
+use crate::cache::Pinning;
 use crate::expiration::Lifetime;
 use crate::hazard::{Protection, protect, thread_index};
 use crate::policy::{EntryId, EvictionPolicy, HitMode};
@@ -140,8 +141,9 @@ struct Request<K, V> {
     entry: Option<Entry<K, V>>,
     lifetime: Lifetime,
     expect: Expect,
-    /// Whether it is kept from eviction; what it replaces passes that on besides.
-    pinned: bool,
+    pinning: Pinning,
+    /// Whether what it would replace stays if there is no room.
+    keeps_old: bool,
 }
 
 const LINKED_ONCE: &str = "an entry is linked once";
@@ -243,12 +245,20 @@ where
             entry: Some(entry),
             lifetime,
             expect,
-            pinned: false,
+            pinning: Pinning::AsBefore,
+            keeps_old: false,
         })
     }
 
-    /// Inserts or replaces, whatever is there, and keeps the entry from eviction as long as it lives.
-    pub(crate) fn put_pinned(&self, key: K, value: V, lifetime: Lifetime) -> Insertion {
+    /// Inserts or replaces, whatever is there. See [`InsertOptions`](crate::InsertOptions).
+    pub(crate) fn put_with(
+        &self,
+        key: K,
+        value: V,
+        lifetime: Lifetime,
+        pinning: Pinning,
+        keeps_old: bool,
+    ) -> Insertion {
         self.expiration.prepare(lifetime);
         let inserted = self.fulfil(Request {
             hash: self.hash(&key),
@@ -256,7 +266,8 @@ where
             entry: Some(Entry { key, value }),
             lifetime,
             expect: Expect::Anything,
-            pinned: true,
+            pinning,
+            keeps_old,
         });
         match inserted {
             Ok(insertion) => insertion,
@@ -422,7 +433,7 @@ where
         }
         if u64::from(request.weight) > self.bound.capacity() {
             // Counted and removed where a key that finds no room is.
-            self.reject_found(exclusive, op, found, request.weight);
+            self.reject_found(exclusive, op, found, request);
             return Step::Done(Insertion::Rejected);
         }
         let (mut prepared, mut evicted) = (false, false);
@@ -446,7 +457,7 @@ where
                 if (request.hash as u32) < self.sample_below.load(Ordering::Relaxed) {
                     self.deliver_samples();
                 }
-                if !request.pinned {
+                if request.pinning != Pinning::Pinned {
                     exclusive.policy(&hash_key, |policy, _| {
                         policy.prepare(request.hash, request.weight);
                     });
@@ -502,7 +513,7 @@ where
         self.count_weight(op.tally, Counter::InsertedWeight, u64::from(request.weight));
         let entry = request.take_entry();
         let Some((place, old)) = found else {
-            if request.pinned {
+            if request.pinning == Pinning::Pinned {
                 exclusive.insert_pinned(request.hash, entry, birth, now_ns, &hash_key);
             } else {
                 exclusive.insert(request.hash, entry, birth, now_ns, &hash_key);
@@ -512,8 +523,9 @@ where
         };
         let (id, removed) = exclusive.replace(place, old, entry, birth, now_ns, &hash_key);
         self.leave(exclusive, op, removed, RemovalCause::Replaced);
-        if request.pinned {
-            exclusive.set_pinned(id, true, &hash_key);
+        if request.pinning != Pinning::AsBefore {
+            let pinned = request.pinning == Pinning::Pinned;
+            exclusive.set_pinned(id, pinned, &hash_key);
         }
         self.written_hit(exclusive, id);
         Insertion::Replaced
@@ -590,12 +602,13 @@ where
         false
     }
 
-    /// Turns an entry away that found no room; an older value of its key must not outlive it.
+    /// Turns an entry away that found no room; an older value of its key must not outlive it, unless
+    /// that is wanted.
     #[cold]
     fn reject<'s>(&'s self, index: usize, op: &mut Op<'s, K, V>, request: &Request<K, V>) {
         let mut exclusive = self.shards[index].lock();
         let found = self.find_live(&mut exclusive, op, request.hash, &request.entry().key);
-        self.reject_found(&mut exclusive, op, found, request.weight);
+        self.reject_found(&mut exclusive, op, found, request);
         op.finish(exclusive);
     }
 
@@ -604,11 +617,12 @@ where
         exclusive: &mut Exclusive<'s, K, V>,
         op: &mut Op<'s, K, V>,
         found: Option<(Place, EntryId)>,
-        weight: u32,
+        request: &Request<K, V>,
     ) {
         op.tally.count(Counter::Rejected);
-        self.count_weight(op.tally, Counter::RejectedWeight, u64::from(weight));
-        if let Some((_, id)) = found {
+        let weight = u64::from(request.weight);
+        self.count_weight(op.tally, Counter::RejectedWeight, weight);
+        if let Some((_, id)) = found.filter(|_| !request.keeps_old) {
             op.credit += u64::from(exclusive.weight(id));
             let removed = exclusive.remove_id(id, &self.rehash());
             self.leave(exclusive, op, removed, RemovalCause::Evicted);
