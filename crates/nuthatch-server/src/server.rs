@@ -5,7 +5,7 @@ use crate::big_keys::BigKeys;
 use crate::client::Clients;
 use crate::clock;
 use crate::command;
-use crate::config::{self, Config, Origin, SettingError};
+use crate::config::{self, Config, EvictionScope, Origin, SettingError};
 use crate::control::rates::Rates;
 use crate::history::History;
 use crate::hot_keys::HotKeys;
@@ -173,8 +173,12 @@ impl Server {
         }
         if config.maxmemory_policy != current.maxmemory_policy {
             let policy = &config.maxmemory_policy;
-            self.observers.mind_scope(policy.scope);
+            // Commands look for room before they start for as long as they may find none.
+            if policy.scope == EvictionScope::Nothing {
+                self.observers.mind_scope(policy.scope);
+            }
             self.keyspace.set_policy(policy);
+            self.observers.mind_scope(policy.scope);
         }
         self.keyspace.flat_limits.set(
             config.hash_max_listpack_entries,
