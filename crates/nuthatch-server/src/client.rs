@@ -56,9 +56,9 @@ pub struct Names {
     /// By `CLIENT SETNAME`.
     pub name: String,
     /// The library's name, by `CLIENT SETINFO`.
-    pub library: String,
+    pub lib_name: String,
     /// The library's version.
-    pub library_version: String,
+    pub lib_version: String,
     /// The user it has authenticated as.
     pub user: String,
 }
@@ -262,8 +262,8 @@ impl Client {
             long(&self.output_bytes),
             names.user,
             number(&self.protocol),
-            names.library,
-            names.library_version,
+            names.lib_name,
+            names.lib_version,
             long(&self.read_bytes),
             long(&self.written_bytes),
             long(&self.requests),

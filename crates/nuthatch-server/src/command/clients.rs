@@ -211,9 +211,9 @@ fn setinfo(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     }
     ctx.session.client.rename(|names| {
         let field = if is_library {
-            &mut names.library
+            &mut names.lib_name
         } else {
-            &mut names.library_version
+            &mut names.lib_version
         };
         *field = shown(value);
     });

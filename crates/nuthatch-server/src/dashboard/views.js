@@ -395,7 +395,7 @@ class ClientsView {
         { name: "Address", value: (row) => row.address, code: true },
         { name: "Name", value: (row) => row.name },
         { name: "User", value: (row) => row.user },
-        { name: "Library", value: (row) => row.library },
+        { name: "Library", value: (row) => row.lib },
         { name: "Age", value: (row) => row.age_s, text: (row) => seconds(row.age_s), numeric: true },
         { name: "Idle", value: (row) => row.idle_s, text: (row) => seconds(row.idle_s), numeric: true },
         { name: "Last command", value: (row) => row.command, text: (row) => row.command.replace("|", " ") },

@@ -106,7 +106,7 @@ pub struct ClientRow {
     /// The user it has authenticated as.
     pub user: String,
     /// Its library and that one's version.
-    pub library: String,
+    pub lib: String,
     /// Seconds since it came.
     pub age_s: u64,
     /// Seconds since it last sent something.
@@ -348,13 +348,13 @@ pub(super) fn clients(server: &Server) -> ClientsView {
         let names = client.names();
         let command = client.command.load(Ordering::Relaxed);
         let entry = command::table().entries().get(command as usize);
-        let library = format!("{} {}", names.library, names.library_version);
+        let lib = format!("{} {}", names.lib_name, names.lib_version);
         ClientRow {
             id: client.id,
             address: shown(client.address.as_bytes()),
             name: shown(names.name.as_bytes()),
             user: shown(names.user.as_bytes()),
-            library: shown(library.trim().as_bytes()),
+            lib: shown(lib.trim().as_bytes()),
             age_s: seconds_since(client.connected_ms),
             idle_s: seconds_since(client.active_ms.load(Ordering::Relaxed)),
             command: entry.map_or_else(String::new, |entry| entry.full_name.clone()),

@@ -126,7 +126,7 @@ pub enum Request<'a> {
     },
     /// `flush_all`.
     FlushAll {
-        /// When, as times of expiry are sent; 0 for now.
+        /// When, as times of expiry are sent; 0 means at once.
         when: i64,
         /// Whether no reply is wanted.
         is_quiet: bool,

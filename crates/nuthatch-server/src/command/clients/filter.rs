@@ -130,8 +130,8 @@ impl<'a> Filter<'a> {
                 Condition::Ip(ip) => ip_of(&client.address).as_bytes() == *ip,
                 Condition::User(user) => names.user.as_bytes() == *user,
                 Condition::Name(name) => !name.is_empty() && names.name.as_bytes() == *name,
-                Condition::Library(name) => names.library.as_bytes() == *name,
-                Condition::LibraryVersion(version) => names.library_version.as_bytes() == *version,
+                Condition::Library(name) => names.lib_name.as_bytes() == *name,
+                Condition::LibraryVersion(version) => names.lib_version.as_bytes() == *version,
                 Condition::Letters(wanted) => {
                     let letters = letters(client);
                     wanted
