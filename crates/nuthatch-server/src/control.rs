@@ -99,7 +99,10 @@ async fn serve(
                 server.follow_pause();
                 governor.govern(server);
                 sampler.sample(server, Instant::now());
-                server.big_keys.lock().step(&server.keyspace, clock::now_ms());
+                // The search would remove what has expired, where that is to stay for the time being.
+                if server.is_expiring.load(Ordering::Relaxed) {
+                    server.big_keys.lock().step(&server.keyspace, clock::now_ms());
+                }
             }
             _ = sample.tick() => take_sample(server),
         }

@@ -208,6 +208,9 @@ impl Worker {
             clock::keep_time();
             self.handle.stats.wakes.add(1);
             self.follow_config();
+            // First what others have sent: whoever sends a request after a change has been answered
+            // hears of the change before the reply.
+            self.take_messages();
             let unfinished = std::mem::take(&mut self.ready);
             for event in &events {
                 self.take_event(event);
@@ -216,7 +219,6 @@ impl Worker {
                 self.serve(token);
             }
             self.accept_more();
-            self.take_messages();
             self.tick();
         }
         self.close_all();

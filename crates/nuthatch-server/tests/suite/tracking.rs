@@ -277,3 +277,24 @@ fn no_invalidation_is_lost_between_readers_and_a_writer() {
         });
     });
 }
+
+#[test]
+fn an_invalidation_comes_before_replies_to_what_was_asked_after_the_change() {
+    let server = Running::start();
+    // Clients are spread over both data threads.
+    let mut readers: Vec<_> = (0..2).map(|_| in_version_3(&server)).collect();
+    let mut writer = server.client();
+    for reader in &mut readers {
+        reader.check(&[("CLIENT TRACKING ON", "+OK")]);
+    }
+    for round in 0..500 {
+        for reader in &mut readers {
+            reader.call("GET k");
+        }
+        writer.check(&[(&format!("SET k {round}"), "+OK")]);
+        for reader in &mut readers {
+            reader.send(b"PING\r\n");
+            expect(reader, &[r#">["invalidate", ["k"]]"#, "+PONG"]);
+        }
+    }
+}
