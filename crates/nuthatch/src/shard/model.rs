@@ -45,6 +45,7 @@ fn shard() -> Arc<ModelShard> {
     let mut policies = Policy::Fifo.build(1, 1, 1, 0);
     Arc::new(Shard::new(ShardSetup {
         policy: policies.remove(0),
+        sampler: None,
         expected: 1,
         weighed: false,
         keep: KeepTimes::default(),
