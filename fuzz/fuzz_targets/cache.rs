@@ -6,7 +6,9 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nuthatch::{Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, ManualClock, Pinning};
+use nuthatch::{
+    Cache, Clock, Compute, Deadline, Engine, InsertOptions, Insertion, ManualClock, Pinning,
+};
 use nuthatch::{Policy, RemovalCause};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
