@@ -1,5 +1,6 @@
 //! A client's connection: its socket, and what is between socket and commands.
 
+use crate::kept::Kept;
 use crate::push::Push;
 use crate::session::Session;
 use crate::tls::TlsStream;
@@ -131,17 +132,19 @@ pub struct Connection {
     /// The version that replies are written in.
     pub protocol: Protocol,
     /// The beginning of a request that is not complete, or requests that wait.
-    pub input: Vec<u8>,
-    /// What the socket has not taken yet, from `sent` on.
-    pub output: Vec<u8>,
-    /// Bytes of `output` that the socket has taken.
-    pub sent: usize,
+    pub input: Kept,
+    /// What the socket has not taken yet.
+    output: Kept,
     /// Whether the socket may have more to read.
     pub is_readable: bool,
-    /// Whether the client has sent all that it will send.
+    /// Whether an event has told that the client will send no more than is there.
     pub is_ending: bool,
+    /// Whether all that the client has sent was read.
+    pub has_ended: bool,
     /// Whether requests wait until the socket has taken what was written.
     pub is_stalled: bool,
+    /// Since when it is stalled with more requests than may wait for a client that does not read.
+    pub stuck_since: Option<Instant>,
     /// Since when more waits to be sent than the soft limit allows.
     pub above_soft_limit: Option<Instant>,
 }
@@ -155,12 +158,13 @@ impl Connection {
             parser,
             memcached: None,
             protocol: Protocol::Resp2,
-            input: Vec::new(),
-            output: Vec::new(),
-            sent: 0,
+            input: Kept::default(),
+            output: Kept::default(),
             is_readable: true,
             is_ending: false,
+            has_ended: false,
             is_stalled: false,
+            stuck_since: None,
             above_soft_limit: None,
         }
     }
@@ -168,7 +172,7 @@ impl Connection {
     /// Bytes that wait to be sent.
     #[inline]
     pub fn unsent_bytes(&self) -> usize {
-        self.output.len() - self.sent
+        self.output.len()
     }
 
     /// Whether no request may be run at present.
@@ -199,35 +203,24 @@ impl Connection {
 
     /// Keeps something that is no reply, as the client's version has it, until it is flushed.
     pub fn keep_push(&mut self, push: &Push) {
-        self.make_room();
-        push.write(&self.session, self.protocol, &mut self.output);
-    }
-
-    /// Forgets what the socket has taken, if that is most.
-    fn make_room(&mut self) {
-        if self.sent > 0 && self.sent >= self.output.len() / 2 {
-            self.output.drain(..self.sent);
-            self.sent = 0;
-        }
+        self.output
+            .append_with(|out| push.write(&self.session, self.protocol, out));
     }
 
     /// Keeps bytes that the socket has not taken.
     pub fn keep_unsent(&mut self, bytes: &[u8]) {
-        self.make_room();
-        self.output.extend_from_slice(bytes);
+        self.output.extend(bytes);
     }
 
     /// Writes what waits; `true` if nothing waits any more.
     pub fn flush(&mut self) -> io::Result<bool> {
-        while self.sent < self.output.len() {
-            match self.stream.write(&self.output[self.sent..]) {
-                Ok(written) => self.sent += written,
+        while !self.output.is_empty() {
+            match self.stream.write(self.output.as_slice()) {
+                Ok(written) => self.output.take_front(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        self.output = Vec::new();
-        self.sent = 0;
         self.stream.flush()
     }
 }

@@ -241,7 +241,7 @@ fn promise_room<'a, 'r>(
     ctx.keyspace().promise_room(bytes as u64)
 }
 
-/// As [`promise_room`], for the commands of a transaction that may take memory, if nothing may be evicted.
+/// Promises room for the commands of a transaction that may take memory, if nothing may be evicted.
 pub fn promise_transaction<'a>(
     ctx: &Context<'a>,
     transaction: &Transaction,

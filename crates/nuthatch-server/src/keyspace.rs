@@ -427,7 +427,7 @@ impl Keyspace {
     /// The scope comes first, then all keys are pinned or unpinned as it says, shard by shard. A write
     /// at the same time takes its key's shard either before this does, and then what it has written
     /// is met here; or afterwards, and then it sees the new scope when it looks again, which it does
-    /// after it has written ([`follow_scope`](Self::follow_scope)).
+    /// after it has written.
     pub fn set_policy(&self, policy: &MemoryPolicy) {
         self.scope.store(policy.scope as u8, Ordering::Relaxed);
         let pins = match policy.scope {

@@ -24,6 +24,7 @@ pub mod history;
 pub mod hot_keys;
 pub mod http;
 pub mod info;
+pub mod kept;
 pub mod keyspace;
 pub mod latency;
 pub mod launch;

@@ -6,8 +6,12 @@
 //! buffer; only what is incomplete, or what a socket does not take, is kept with its connection. So an
 //! idle connection holds no buffer.
 //!
-//! A client that does not read its replies is not read from either, until it has: what waits for it is
-//! bounded by one batch. What is published to it, it gets all the same, within its output limit.
+//! A client that does not read its replies has its requests run no further, so that what waits for it
+//! is bounded by one batch. Its requests are read all the same: most clients write a whole pipeline
+//! before they read, and would wait for ever if nobody took the rest of it. What is kept of requests is
+//! bounded by a share of the memory that all clients of a thread have together; beyond it a client that
+//! does not read is not read from either, and is disconnected if that lasts. What is published to a
+//! client, it gets in any case, within its output limit.
 
 use crate::client::{Client, ClientFlags, ClientId, Route};
 use crate::clock;
@@ -43,6 +47,12 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
 /// Unsent bytes at which a client's requests wait.
 const STALL_BYTES: usize = 256 * 1024;
+/// The part of all memory that requests may take while they wait for clients to read replies.
+const KEPT_SHARE: u64 = 8;
+/// What every data thread may keep of such requests, however little memory there is.
+const MIN_KEPT_BYTES: u64 = 4 << 20;
+/// How long a client may neither read nor be read from.
+const STUCK: Duration = Duration::from_secs(60);
 /// Memory of the reply buffer that is kept for the next batch.
 const KEPT_REPLY_BYTES: usize = 256 * 1024;
 /// Connections accepted before others get their turn.
@@ -102,6 +112,8 @@ pub struct Worker {
     /// Tokens of connections to which something was delivered that is to be sent.
     delivered: Vec<usize>,
     next_tick: Instant,
+    /// Bytes of requests that wait, of all connections.
+    kept_bytes: u64,
 }
 
 /// What comes after the requests of a batch.
@@ -183,6 +195,7 @@ impl Worker {
             messages: Vec::new(),
             delivered: Vec::new(),
             next_tick: Instant::now() + TICK,
+            kept_bytes: 0,
         })
     }
 
@@ -446,6 +459,7 @@ impl Worker {
             return;
         };
         self.free.push(token);
+        self.kept_bytes -= connection.input.len() as u64;
         let id = connection.session.client.id;
         self.tokens.remove(&id);
         self.handle.stats.clients.set(self.tokens.len() as u64);
@@ -468,11 +482,12 @@ impl Worker {
         let Some(mut connection) = self.connections.get_mut(token).and_then(Option::take) else {
             return;
         };
+        let before = connection.input.len() as u64;
         let turn = self.turn(&mut connection);
+        let kept = connection.input.len() as u64;
+        self.kept_bytes = self.kept_bytes + kept - before;
         let client = &connection.session.client;
-        client
-            .input_bytes
-            .store(connection.input.len() as u64, Ordering::Relaxed);
+        client.input_bytes.store(kept, Ordering::Relaxed);
         client
             .output_bytes
             .store(connection.unsent_bytes() as u64, Ordering::Relaxed);
@@ -493,19 +508,15 @@ impl Worker {
             self.process_kept(connection);
         }
         let mut reads = 0;
-        while connection.is_readable && !connection.is_stalled && !connection.session.closing {
-            if connection.session.is_waiting() && connection.input.len() >= STALL_BYTES {
-                // The rest may wait outside. Less is read, so that the client's end is seen.
-                break;
-            }
+        while connection.is_readable && !connection.session.closing && self.may_keep(connection) {
             if reads == READS_PER_TURN {
                 return self.end_turn(connection, Turn::Unfinished);
             }
             reads += 1;
             let read = match connection.read(&mut self.buffer) {
                 Ok(0) => {
-                    // It may still read what it has asked for.
-                    connection.session.closing = true;
+                    connection.has_ended = true;
+                    connection.is_readable = false;
                     break;
                 }
                 Ok(read) => read,
@@ -530,10 +541,10 @@ impl Worker {
             if connection.input.is_empty() {
                 let buffer = std::mem::take(&mut self.buffer);
                 let consumed = self.process(connection, &buffer[..read]);
-                connection.input.extend_from_slice(&buffer[consumed..read]);
+                connection.input.extend(&buffer[consumed..read]);
                 self.buffer = buffer;
             } else {
-                connection.input.extend_from_slice(&self.buffer[..read]);
+                connection.input.extend(&self.buffer[..read]);
                 self.process_kept(connection);
             }
             if connection.input.len() as u64 > self.config.client_query_buffer_limit.0 {
@@ -546,16 +557,37 @@ impl Worker {
                 return Turn::Closed;
             }
         }
+        if connection.has_ended && !connection.is_stalled {
+            // It may still read what it has asked for.
+            connection.session.closing = true;
+        }
         self.end_turn(connection, Turn::Over)
+    }
+
+    /// Whether more may be read, though it may have to wait.
+    fn may_keep(&self, connection: &Connection) -> bool {
+        let kept = connection.input.len();
+        if connection.session.is_waiting() {
+            // The rest may wait outside. Less is read, so that the client's end is seen.
+            return kept < STALL_BYTES;
+        }
+        if !connection.is_stalled {
+            return true;
+        }
+        let limit = self.config.client_query_buffer_limit.0;
+        (kept + READ_BYTES) as u64 <= limit && self.kept_bytes < self.kept_limit_bytes()
+    }
+
+    /// What may be kept of requests while their clients do not read.
+    fn kept_limit_bytes(&self) -> u64 {
+        let all = self.server.max_memory_bytes.load(Ordering::Relaxed);
+        (all / KEPT_SHARE / self.server.workers().len() as u64).max(MIN_KEPT_BYTES)
     }
 
     fn process_kept(&mut self, connection: &mut Connection) {
         let mut input = std::mem::take(&mut connection.input);
-        let consumed = self.process(connection, &input);
-        if consumed == input.len() {
-            return;
-        }
-        input.drain(..consumed);
+        let consumed = self.process(connection, input.as_slice());
+        input.take_front(consumed);
         connection.input = input;
     }
 
@@ -913,6 +945,40 @@ impl Worker {
         }
     }
 
+    /// Sees to a client that has not read for long: lets it be read from again once there is room for
+    /// more requests, or disconnects it.
+    fn enforce_progress(&mut self, token: usize, now: Instant) {
+        let Some(connection) = &self.connections[token] else {
+            return;
+        };
+        let may_keep = self.may_keep(connection);
+        let is_stalled = connection.is_stalled && !connection.session.is_waiting();
+        let is_stuck = is_stalled && !may_keep;
+        let is_held_back = is_stalled && connection.is_readable && may_keep;
+        let Some(connection) = self.connections[token].as_mut() else {
+            return;
+        };
+        if is_held_back {
+            self.ready.push(token);
+        }
+        if !is_stuck {
+            connection.stuck_since = None;
+            return;
+        }
+        let since = *connection.stuck_since.get_or_insert(now);
+        if now.duration_since(since) >= STUCK {
+            tracing::warn!(
+                client = connection.session.client.id,
+                address = connection.session.client.address,
+                requests_bytes = connection.input.len(),
+                "a client is disconnected: it sends and does not read, and more of its requests wait \
+                 than there is room for"
+            );
+            self.handle.stats.output_limit_disconnections.add(1);
+            self.close(token);
+        }
+    }
+
     fn kill(&mut self, client: ClientId, after_flush: bool) {
         let Some(&token) = self.tokens.get(&client) else {
             return;
@@ -969,6 +1035,7 @@ impl Worker {
                 self.close(token);
             } else if connection.unsent_bytes() > 0 {
                 self.enforce_output_limit(token);
+                self.enforce_progress(token, now);
             }
         }
         self.handle.stats.buffered_bytes.set(buffered);

@@ -60,16 +60,19 @@ fn ten_thousand_idle_connections_hold_no_buffers_and_are_still_served() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_not_read_from_either() {
-    let server = Running::with(&[("threads", "1")]);
+fn what_waits_for_a_client_that_never_reads_is_bounded() {
+    // An eighth of it may be requests that wait, but at least 4 MiB.
+    let server = Running::with(&[("threads", "1"), ("maxmemory", "64mb")]);
+    let most_kept = 8 << 20;
     let value = vec![b'v'; 100_000];
     let mut other = server.client();
     other.call_with(&[&b"SET"[..], b"k", &value]);
     let mut socket = connect(&server);
     socket.set_nonblocking(true).expect("an option");
-    let pipeline = request(&["GET", "k"]).repeat(100);
+    let pipeline = request(&["GET", "k"]).repeat(1000);
     let mut refused = 0;
     let stalled = newest(&server);
+    let mut most = 0;
     while refused < 100 {
         match socket.write(&pipeline) {
             Ok(_) => refused = 0,
@@ -80,11 +83,41 @@ fn a_client_that_never_reads_is_not_read_from_either() {
         // A batch that is sent at 256 KiB, and the reply that brought it there.
         let waits = stalled.output_bytes.load(Ordering::Relaxed);
         assert!(waits < 512 * 1024, "{waits} bytes wait");
-        let waits = stalled.input_bytes.load(Ordering::Relaxed);
-        assert!(waits < 128 * 1024, "{waits} bytes of requests wait");
+        most = stalled.input_bytes.load(Ordering::Relaxed).max(most);
+        // It is seen once a turn, of four reads.
+        assert!(
+            most < most_kept + 4 * 64 * 1024,
+            "{most} bytes of requests wait"
+        );
     }
+    assert!(
+        most >= most_kept,
+        "only {most} bytes of requests were taken"
+    );
     drop(socket);
     wait_until(&mut other, || server.server().clients.len() == 1);
+}
+
+#[test]
+fn a_pipeline_may_be_written_whole_before_anything_is_read() {
+    const ROUNDS: u8 = 24;
+    let server = Running::with(&[("threads", "1"), ("maxmemory", "256mb")]);
+    let value = |round: u8| vec![b'a' + round; 1 << 20];
+    let (mut pipeline, mut expected) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        pipeline.extend(request(&[b"SET".as_slice(), b"key", &value(round)]));
+        pipeline.extend(request(&["GET", "key"]));
+        expected.extend_from_slice(b"+OK\r\n$1048576\r\n");
+        expected.extend(value(round));
+        expected.extend_from_slice(b"\r\n");
+    }
+    let mut client = server.client();
+    client.send(&pipeline);
+    assert!(client.read_bytes(expected.len()) == expected);
+    // The same when the client says at once that this was all.
+    client.send(&pipeline);
+    client.finish();
+    assert!(client.read_to_end() == expected);
 }
 
 #[test]
