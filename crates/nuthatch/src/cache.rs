@@ -795,7 +795,8 @@ where
     /// Recounts everything from scratch, with all shards locked. For tests.
     ///
     /// # Panics
-    /// If an invariant does not hold.
+    /// If an invariant does not hold. While others write, that may be so of the weight alone: what an
+    /// insertion has been granted counts before its entry is there.
     pub fn validate(&self) {
         self.inner.flights.validate();
         on_engine!(self, store => store.validate());
