@@ -401,8 +401,8 @@ where
     ///
     /// A call costs O(`count`), and holds a shard's lock, at which only writers of that shard wait, for
     /// some microseconds at a time. Where less than one place in a hundred is taken in the table, it
-    /// may visit less than `count` entries or none. `visit` runs with no lock held and may use the
-    /// cache.
+    /// may visit less than `count` entries, and none if it has walked through a mebibyte of table in
+    /// which there are none. `visit` runs with no lock held and may use the cache.
     ///
     /// ```
     /// use nuthatch::Cache;

@@ -56,6 +56,38 @@ fn a_scan_of_a_quiet_cache_visits_each_entry_once() {
     }
 }
 
+/// A page of a scan was empty, and its cursor not 0, where the first entries came after many places
+/// that were free, which users of a small cache take for its end.
+#[test]
+fn a_page_is_as_long_as_asked_for_also_where_entries_are_sparse() {
+    for engine in [Engine::LockFree, Engine::Locked] {
+        for shards in [1, 64, 1024] {
+            let cache = growing(engine, shards);
+            // Tables keep their size when they are cleared.
+            for key in 0..20_000 {
+                cache.insert(key, 0);
+            }
+            cache.clear();
+            for key in 0..25 {
+                cache.insert(key, 0);
+            }
+            let (mut cursor, mut pages) = (0, Vec::new());
+            loop {
+                let mut visited = 0;
+                cursor = cache.scan(cursor, 10, |_| visited += 1);
+                pages.push(visited);
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert!(
+                matches!(pages[..], [10..15, 10..15] | [10..15, 10..15, 1..=5]),
+                "{pages:?} of {shards} shards"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_is_there_all_along_is_visited_whatever_else_happens() {
     for engine in [Engine::LockFree, Engine::Locked] {

@@ -191,6 +191,27 @@ fn a_scan_sees_every_key_that_matches() {
 }
 
 #[test]
+fn one_call_scans_all_of_few_keys() {
+    let server = Running::start();
+    let mut client = server.client();
+    client.check(&[
+        ("SCAN 0", r#"["0", []]"#),
+        ("SET k v", "+OK"),
+        ("SCAN 0", r#"["0", ["k"]]"#),
+        ("SCAN 0 MATCH x*", r#"["0", []]"#),
+    ]);
+    // The tables keep their size.
+    for key in 0..5_000 {
+        client.call(&format!("SET {key} v"));
+    }
+    client.check(&[
+        ("FLUSHALL", "+OK"),
+        ("SET k v", "+OK"),
+        ("SCAN 0", r#"["0", ["k"]]"#),
+    ]);
+}
+
+#[test]
 fn objects_tell_what_redis_would() {
     let server = Running::start();
     let mut client = server.client();

@@ -17,6 +17,9 @@ const ENTRIES_PER_LOCK: usize = 64;
 const GROUPS_PER_LOCK: usize = 256;
 /// Through how many groups a call walks for each entry asked for, where there are few entries.
 const GROUPS_PER_ENTRY: usize = 16;
+/// Through how many it walks in any case, if it does not find enough before: a mebibyte of table, so that
+/// a call finds nothing only where next to nothing is.
+const LEAST_GROUPS: usize = 1 << 14;
 /// How many places are tried before a sample is taken in the order of scans. A table that is a tenth
 /// full fails once in 850 times.
 const PLACES_TRIED: usize = 64;
@@ -67,10 +70,17 @@ where
     ) -> u64 {
         let mut cursor = Cursor::of(cursor);
         let mut entries_left = count.max(1);
-        let mut groups_left = entries_left.saturating_mul(GROUPS_PER_ENTRY);
+        let mut groups_left = entries_left
+            .saturating_mul(GROUPS_PER_ENTRY)
+            .max(LEAST_GROUPS);
         let mut hashes = Vec::new();
         let mut found = Vec::new();
         while let Some(shard) = self.shards.get(cursor.shard) {
+            if shard.len() == 0 {
+                // What comes from now on was not there from the beginning.
+                cursor = cursor.moved(None);
+                continue;
+            }
             if entries_left == 0 || groups_left == 0 {
                 return cursor.number();
             }
