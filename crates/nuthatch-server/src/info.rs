@@ -467,10 +467,12 @@ pub fn command_times(server: &Server, command: u32) -> TimesSum {
 fn of_keyspace(report: &mut Report, server: &Server) {
     let keys = server.keyspace.cache().len();
     if keys > 0 {
-        // How many of them expire is nowhere counted, and 0 is Redis' own word for an average that
-        // is not known.
+        // 0 is Redis' own word for an average that is not known.
+        let expires = server.keyspace.cache().len_expiring();
         let with_fields = server.keyspace.field_deadlines.len();
-        let line = format_args!("keys={keys},avg_ttl=0,keys_with_volatile_items={with_fields}");
+        let line = format_args!(
+            "keys={keys},expires={expires},avg_ttl=0,keys_with_volatile_items={with_fields}"
+        );
         report.line("db0", line);
     }
 }

@@ -733,6 +733,22 @@ where
         on_engine!(self, store => store.entries())
     }
 
+    /// Those of them that have a deadline, whatever gave it to them; counted as they come and go, so
+    /// this costs the same however many there are. Where an [`Expiry`](crate::Expiry) takes
+    /// deadlines away on reads, the entry is counted still.
+    ///
+    /// ```
+    /// use nuthatch::Cache;
+    /// use std::time::Duration;
+    /// let cache: Cache<&str, u64> = Cache::new(100);
+    /// cache.insert("nut", 7);
+    /// cache.insert_with_ttl("leaf", 1, Duration::from_secs(60));
+    /// assert_eq!((cache.len(), cache.len_expiring()), (2, 1));
+    /// ```
+    pub fn len_expiring(&self) -> u64 {
+        on_engine!(self, store => store.timed_entries())
+    }
+
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -96,6 +96,8 @@ pub(crate) struct Shard<K, V> {
     /// evict from.
     weight: AtomicU64,
     len: AtomicU64,
+    /// Live entries in the writer's `timed`. Written under the lock.
+    timed_len: AtomicU64,
 }
 
 // SAFETY: entries are handed out as shared references to readers on other threads and dropped on
@@ -146,6 +148,8 @@ struct Writer {
     live: Bits,
     /// Bit per id: kept from the policy, so never evicted.
     pinned: Bits,
+    /// Bit per id: live, and a write has given it a deadline.
+    timed: Bits,
     /// Weights by id; empty if every entry weighs 1.
     weights: Option<Vec<u32>>,
     policy: BuiltPolicy,
@@ -197,6 +201,7 @@ impl<K, V> Shard<K, V> {
             era: AtomicU8::new(setup.policy.era()),
             weight: AtomicU64::new(0),
             len: AtomicU64::new(0),
+            timed_len: AtomicU64::new(0),
             writer: RwLock::new(Writer {
                 hit_mode: setup.policy.hit_mode(),
                 policy: setup.policy,
@@ -205,6 +210,7 @@ impl<K, V> Shard<K, V> {
                 weights: setup.weighed.then(Vec::new),
                 live: Bits::default(),
                 pinned: Bits::default(),
+                timed: Bits::default(),
                 free: Vec::new(),
                 fresh_start: 0,
                 fresh_end: 0,
@@ -226,6 +232,12 @@ impl<K, V> Shard<K, V> {
     /// Number of live entries; exact under the lock, a moment old otherwise.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Number of live entries that a write has given a deadline; exact under the lock, a moment old
+    /// otherwise.
+    pub(crate) fn timed_len(&self) -> u64 {
+        self.timed_len.load(Ordering::Relaxed)
     }
 
     /// Takes the writer lock.

@@ -498,6 +498,11 @@ where
         self.shards.iter().map(Shard::len).sum()
     }
 
+    /// Those of them that have a deadline.
+    pub(crate) fn timed_entries(&self) -> u64 {
+        self.shards.iter().map(Shard::timed_len).sum()
+    }
+
     /// Weight of the live entries, and of what operations under way are about to link or have just
     /// unlinked. The shards' own weights are right one by one, but their sum mixes moments and may
     /// exceed the bound.

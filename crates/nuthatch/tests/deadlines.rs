@@ -275,6 +275,41 @@ fn a_pinned_insertion_is_never_evicted() {
     });
 }
 
+#[test]
+fn entries_with_a_deadline_are_counted_whatever_becomes_of_them() {
+    both_engines(|builder, hands, _| {
+        let cache = builder.build().unwrap();
+        let deadline_ns = Some(TODAY_NS + SECOND_NS);
+        for key in 0..100 {
+            cache.insert_with_deadline(key, 0, deadline_ns.filter(|_| key % 2 == 0));
+        }
+        assert_eq!((cache.len(), cache.len_expiring()), (100, 50));
+        // Replaced by one that has none, by one that has one; given one, robbed of one; removed.
+        cache.insert_with_deadline(0, 1, None);
+        cache.insert_with_deadline(1, 1, deadline_ns);
+        cache.insert_with_deadline(2, 1, deadline_ns);
+        assert_eq!(cache.len_expiring(), 50);
+        cache.set_deadline(&3, deadline_ns);
+        assert_eq!(cache.len_expiring(), 51);
+        cache.set_deadline(&4, None);
+        cache.invalidate(&6);
+        assert_eq!(cache.len_expiring(), 49);
+        hands.advance(Duration::from_secs(2));
+        cache.maintain();
+        assert_eq!((cache.len(), cache.len_expiring()), (50, 0));
+        cache.validate();
+        // Evicted.
+        let deadline_ns = Some(TODAY_NS + YEAR_NS);
+        for key in 0..5_000 {
+            cache.insert_with_deadline(key, 0, deadline_ns);
+        }
+        assert_eq!((cache.len(), cache.len_expiring()), (1_000, 1_000));
+        cache.clear();
+        assert_eq!(cache.len_expiring(), 0);
+        cache.validate();
+    });
+}
+
 /// Whether a key is found in one way or another.
 type Read = fn(&Cache<u64, u64>, u64) -> bool;
 

@@ -68,3 +68,25 @@ fn sections_are_told_as_asked_for() {
     assert!(!default.keys().any(|name| name.starts_with("cmdstat_")));
     assert!(info(&mut client, "nonsense").is_empty());
 }
+
+#[test]
+fn keys_that_expire_are_counted() {
+    let server = Running::start();
+    let mut client = server.client();
+    let mut expires = |commands: &[(&str, &str)]| {
+        client.check(commands);
+        let told = info(&mut client, "keyspace");
+        let fields = told["db0"].split(',').map(str::to_owned);
+        let found = fields
+            .into_iter()
+            .find(|field| field.starts_with("expires="));
+        found.expect("a count")
+    };
+    assert_eq!(expires(&[("SET a 1", "+OK")]), "expires=0");
+    let both = [("SET b 1 EX 100", "+OK"), ("EXPIRE a 100", ":1")];
+    assert_eq!(expires(&both), "expires=2");
+    assert_eq!(expires(&[("PERSIST a", ":1")]), "expires=1");
+    assert_eq!(expires(&[("SET b 1", "+OK")]), "expires=0");
+    let gone = [("SET b 1 PX 100000", "+OK"), ("DEL b", ":1")];
+    assert_eq!(expires(&gone), "expires=0");
+}

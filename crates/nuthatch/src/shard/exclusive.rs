@@ -196,6 +196,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             && let Some(deadline_ns) = self.shard.deadline_ns(id)
         {
             wheel.schedule(id, deadline_ns);
+            self.set_timed(id, true);
         }
     }
 
@@ -374,6 +375,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         };
         table.remove_id(victim_hash, victim);
         writer.live.remove(victim);
+        self.set_timed(victim, false);
         if let Some(times) = times {
             self.set_times(id, times, now_ns);
         }
@@ -410,6 +412,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         }
         self.table().replace(place, id);
         self.writer.live.remove(old);
+        self.set_timed(old, false);
         self.count(0, u64::from(birth.weight), u64::from(old_weight));
         (id, Removed(old))
     }
@@ -451,6 +454,7 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             self.set_times(id, times, now_ns);
         }
         self.table().replace(place, id);
+        self.set_timed(old, false);
         let writer = &mut *self.writer;
         writer.live.remove(old);
         writer.untidy |= writer.limbo.push(old);
@@ -563,6 +567,8 @@ impl<'a, K, V> Exclusive<'a, K, V> {
         writer.limbo.young_tables.push(old);
         writer.live = Bits::default();
         writer.pinned = Bits::default();
+        writer.timed = Bits::default();
+        self.shard.timed_len.store(0, Ordering::Relaxed);
         writer.policy.clear();
         self.count(0, 0, weight);
         self.shard.len.store(0, Ordering::Relaxed);
@@ -692,12 +698,32 @@ impl<'a, K, V> Exclusive<'a, K, V> {
             });
             wheel.schedule(id, deadline_ns);
         }
+        self.set_timed(id, times.deadline_ns.is_some());
+    }
+
+    /// Counts `id` among the live entries that have a deadline, or no longer.
+    #[inline]
+    fn set_timed(&mut self, id: EntryId, is_timed: bool) {
+        let timed = &mut self.writer.timed;
+        if timed.contains(id) == is_timed {
+            return;
+        }
+        let others = self.shard.timed_len();
+        let len = if is_timed {
+            timed.insert(id);
+            others + 1
+        } else {
+            timed.remove(id);
+            others - 1
+        };
+        self.shard.timed_len.store(len, Ordering::Relaxed);
     }
 
     #[inline]
     fn unlinked(&mut self, id: EntryId) -> Removed {
         let weight = u64::from(self.weight(id));
         self.writer.live.remove(id);
+        self.set_timed(id, false);
         self.count(0, 0, weight);
         self.shard
             .len

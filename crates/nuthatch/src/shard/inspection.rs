@@ -40,6 +40,16 @@ impl<K, V> Exclusive<'_, K, V> {
             "the shard knows its length"
         );
         assert_eq!(self.writer.live.len(), ids.len(), "linked is live");
+        let timed = ids.iter().filter(|&&id| self.writer.timed.contains(id));
+        let timed = timed.count();
+        assert_eq!(self.writer.timed.len(), timed, "what is timed is live");
+        assert_eq!(self.shard.timed_len(), timed as u64, "timed are counted");
+        if !self.writer.keep.limits {
+            let with_deadline = ids
+                .iter()
+                .filter(|&&id| self.shard.deadline_ns(id).is_some());
+            assert_eq!(with_deadline.count(), timed, "what has a deadline is timed");
+        }
         let pinned = ids.iter().filter(|&&id| self.is_pinned(id)).count();
         assert_eq!(self.writer.pinned.len(), pinned, "pinned is live");
         assert_eq!(
