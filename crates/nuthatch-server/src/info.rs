@@ -242,9 +242,10 @@ fn of_clients(report: &mut Report, server: &Server) {
 
 fn of_memory(report: &mut Report, server: &Server) {
     let cache = server.keyspace.cache();
-    let used = cache.weight();
+    let (used, dataset) = (server.used_bytes(), cache.weight());
     report.bytes("used_memory", used);
-    report.line("used_memory_dataset", used);
+    report.line("used_memory_overhead", used.saturating_sub(dataset));
+    report.line("used_memory_dataset", dataset);
     if let Some(resident) = memory::resident_bytes() {
         report.bytes("used_memory_rss", resident);
         report.line(

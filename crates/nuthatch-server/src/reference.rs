@@ -68,6 +68,26 @@ const ABSENT: &[(&str, &str)] = &[
     ),
 ];
 
+/// What is answered otherwise than a user of Redis would expect.
+const DIFFERENT: &[(&str, &str)] = &[
+    (
+        "`used_memory` in `INFO`",
+        "What the process held when it started, and the part of the rest of `maxmemory` that the keys fill: \
+         near the resident set of a server without keys, and `maxmemory` when the next key evicts another. \
+         `maxmemory` bounds the resident set, `used_memory_rss`; `used_memory_dataset` is what the keys take.",
+    ),
+    (
+        "`avg_ttl` in `INFO keyspace`",
+        "Always 0, Redis' own word for not known; `expires` is exact, keys that have expired and were not \
+         removed yet among them, as in Redis.",
+    ),
+    (
+        "`OBJECT FREQ`, `OBJECT IDLETIME`",
+        "The errors that Redis answers where its policy does not keep the number. No policy here does: an \
+         entry has one byte for the policy, which no policy makes a count of all uses or a time.",
+    ),
+];
+
 /// The page.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
@@ -88,6 +108,10 @@ pub fn page() -> String {
         for entry in entries {
             page += &row(entry);
         }
+    }
+    page += "\n## Where answers differ\n\n| what | how |\n|---|---|\n";
+    for (what, how) in DIFFERENT {
+        page += &format!("| {what} | {how} |\n");
     }
     page += "\n## Absent on purpose\n\nA command that is absent is answered with `ERR unknown \
              command`.\n\n| what | why |\n|---|---|\n";

@@ -6,6 +6,7 @@ use crate::client::Clients;
 use crate::clock;
 use crate::command;
 use crate::config::{self, Config, EvictionScope, Origin, SettingError};
+use crate::control::memory::{self, Usage};
 use crate::control::rates::Rates;
 use crate::history::History;
 use crate::hot_keys::HotKeys;
@@ -70,6 +71,8 @@ pub struct Server {
     pub rejected_connections: AtomicU64,
     /// What the process may hold resident, in bytes.
     pub max_memory_bytes: AtomicU64,
+    /// How much of that is used.
+    pub memory: Usage,
     /// Commands that were slow.
     pub slow_log: SlowLog,
     /// Events that took long.
@@ -95,7 +98,7 @@ impl Server {
     pub fn new(config: Config, threads: usize, now_ms: u64) -> Result<Arc<Self>, BuildError> {
         let observers = Arc::new(Observers::default());
         let max_memory_bytes = match config.maxmemory.0 {
-            0 => crate::control::memory::default_bound_bytes(),
+            0 => memory::default_bound_bytes(),
             bytes => bytes,
         };
         let told = Arc::clone(&observers);
@@ -129,6 +132,7 @@ impl Server {
             is_expiring: AtomicBool::new(true),
             rejected_connections: AtomicU64::new(0),
             max_memory_bytes: AtomicU64::new(max_memory_bytes),
+            memory: Usage::of_start(),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             rates: Rates::default(),
@@ -139,6 +143,11 @@ impl Server {
             big_keys: Mutex::default(),
             origins: Mutex::default(),
         }))
+    }
+
+    /// Bytes that are used, as `used_memory` has it: up to `maxmemory`.
+    pub fn used_bytes(&self) -> u64 {
+        self.memory.used_bytes(self.keyspace.cache().weight())
     }
 
     /// The settings at present.
@@ -167,7 +176,7 @@ impl Server {
         config.check()?;
         if config.maxmemory != current.maxmemory {
             self.bound_memory(match config.maxmemory.0 {
-                0 => crate::control::memory::default_bound_bytes(),
+                0 => memory::default_bound_bytes(),
                 bytes => bytes,
             });
         }

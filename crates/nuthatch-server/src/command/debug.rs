@@ -241,15 +241,16 @@ fn usage(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 fn stats(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
     let cache = ctx.keyspace().cache();
     let (keys, bytes) = (cache.len(), cache.weight());
+    let used = ctx.server.used_bytes();
     let resident = memory::resident_bytes().unwrap_or(0);
     let clients = ctx.server.total(|stats| stats.buffered_bytes.get());
     let numbers = [
-        ("total.allocated", resident),
+        ("total.allocated", used),
         ("clients.normal", clients),
         ("keys.count", keys),
         ("keys.bytes-per-key", bytes / keys.max(1)),
         ("dataset.bytes", bytes),
-        ("overhead.total", resident.saturating_sub(bytes)),
+        ("overhead.total", used.saturating_sub(bytes)),
     ];
     ctx.reply.map(numbers.len() + 1);
     for (name, number) in numbers {
@@ -257,7 +258,7 @@ fn stats(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
         ctx.reply.integer(number.cast_signed());
     }
     ctx.reply.bulk(b"fragmentation");
-    ctx.reply.double(resident as f64 / bytes.max(1) as f64);
+    ctx.reply.double(resident as f64 / used.max(1) as f64);
     Ok(())
 }
 

@@ -9,12 +9,18 @@
 //! does not shrink when the library's bound does, and a governor that lowered the bound until the
 //! resident set is small enough would lower it for ever. This one asks how densely the blocks of items
 //! are used instead: how much of them was in use when they last had to be more.
+//!
+//! # `used_memory`
+//! What the process held when it started, and the part of the rest of `maxmemory` that the keys fill. So
+//! it is near the resident set of a server without keys, grows with every key, falls with every key that
+//! leaves although the resident set does not, and comes to `maxmemory` when the keys have come to the
+//! bound and the next one evicts: the number that clients of Redis compare with `maxmemory`.
 
 use crate::object::Entry;
 use crate::server::Server;
 use nuthatch::ItemMemory;
 use std::fs;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Resident bytes of this process; `None` where the system does not tell.
 pub fn resident_bytes() -> Option<u64> {
@@ -56,6 +62,44 @@ pub fn default_bound_bytes() -> u64 {
     const UNKNOWN: u64 = 1 << 30;
     let machine = machine_bytes().unwrap_or(UNKNOWN);
     container_bytes().unwrap_or(u64::MAX).min(machine) / 4 * 3
+}
+
+/// What `used_memory` is made of; see the module's text.
+#[derive(Debug)]
+pub struct Usage {
+    /// What the process held before it had any keys.
+    start_bytes: u64,
+    /// What a byte of the library's weight stands for, in parts of [`ONE`](Self::ONE).
+    cost: AtomicU64,
+}
+
+impl Usage {
+    const ONE: u64 = 1 << 16;
+
+    /// Of a process that holds no keys yet.
+    pub fn of_start() -> Self {
+        Self {
+            start_bytes: resident_bytes().unwrap_or(0),
+            cost: AtomicU64::new(Self::ONE),
+        }
+    }
+
+    /// What is used where entries weigh so much.
+    pub fn used_bytes(&self, weight: u64) -> u64 {
+        let cost = self.cost.load(Ordering::Relaxed);
+        let items = u128::from(weight) * u128::from(cost) / u128::from(Self::ONE);
+        self.start_bytes
+            .saturating_add(u64::try_from(items).unwrap_or(u64::MAX))
+    }
+
+    /// The library's bound is `capacity` where the process may hold `bound_bytes`. Where the bound
+    /// leaves less than the library is given all the same, a byte stands for itself.
+    fn follow(&self, bound_bytes: u64, capacity: u64) {
+        let room = bound_bytes.saturating_sub(self.start_bytes).max(capacity);
+        let cost = u128::from(room) * u128::from(Self::ONE) / u128::from(capacity.max(1));
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        self.cost.store(cost, Ordering::Relaxed);
+    }
 }
 
 /// What the governor looks at.
@@ -112,6 +156,7 @@ impl Governor {
         if capacity.abs_diff(self.set_bytes) > bound_bytes / 512 && cache.resize(capacity).is_ok() {
             self.set_bytes = capacity;
         }
+        server.memory.follow(bound_bytes, cache.capacity());
     }
 
     /// What entries may weigh so that the process comes to hold its bound.
@@ -143,7 +188,7 @@ impl Governor {
 
 #[cfg(test)]
 mod tests {
-    use super::{Governor, Sight, kilobytes};
+    use super::{Governor, Sight, Usage, kilobytes};
     use nuthatch::ItemMemory;
 
     /// A process whose items of 144 bytes cost 50 each in tables, and whose blocks are used to
@@ -200,6 +245,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn used_memory_goes_from_the_start_to_the_bound() {
+        let mut usage = Usage::of_start();
+        usage.start_bytes = 10 << 20;
+        assert_eq!(usage.used_bytes(5), (10 << 20) + 5);
+        for (bound, capacity) in [(1_u64 << 30, 800_u64 << 20), (100 << 20, 90 << 20)] {
+            usage.follow(bound, capacity);
+            assert_eq!(usage.used_bytes(0), 10 << 20);
+            let half = (bound + (10 << 20)) / 2;
+            assert!(usage.used_bytes(capacity / 2).abs_diff(half) < half / 1000);
+            let full = usage.used_bytes(capacity);
+            assert!(
+                (bound - bound / 1000..=bound).contains(&full),
+                "{full} of {bound}"
+            );
+        }
+        // A bound below what the process takes anyway.
+        usage.follow(8 << 20, 4 << 20);
+        assert_eq!(usage.used_bytes(1 << 20), 11 << 20);
+        assert!(usage.used_bytes(u64::MAX) > 1 << 40);
     }
 
     #[test]

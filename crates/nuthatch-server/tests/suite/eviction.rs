@@ -250,3 +250,37 @@ fn policies_change_while_clients_write() {
     let all = "x".repeat((1 << 20) - VALUE_BYTES);
     client.check(&[(&format!("SET all {all}"), "+OK"), ("KEYS w*", "[]")]);
 }
+
+/// What test suites of Redis do: they write until `used_memory` is at `maxmemory`, and then what they
+/// write evicts.
+#[test]
+fn used_memory_comes_to_maxmemory_as_the_memory_fills() {
+    let server = Running::start();
+    let mut client = server.client();
+    let number = |client: &mut Client, name: &str| {
+        let info = client.call("INFO memory").text();
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("a line").parse::<f64>().expect("a number")
+    };
+    let start = number(&mut client, "used_memory:");
+    let ratio = number(&mut client, "mem_fragmentation_ratio:");
+    // Other tests of this process may take or free memory meanwhile.
+    assert!((0.01..100.0).contains(&ratio), "{ratio}");
+    let limit = start as u64 + 8 * 1024 * 1024;
+    client.check(&[
+        (&format!("CONFIG SET maxmemory {limit}"), "+OK"),
+        ("CONFIG SET maxmemory-policy allkeys-lru", "+OK"),
+    ]);
+    let value = "z".repeat(VALUE_BYTES);
+    let (mut keys, mut used) = (0, start);
+    while used + 100.0 * 1024.0 < limit as f64 {
+        for _ in 0..20 {
+            client.check(&[(&format!("SET key{keys} {value}"), "+OK")]);
+            keys += 1;
+        }
+        used = number(&mut client, "used_memory:");
+        assert!(keys < 2_000, "{used} with {keys} keys");
+    }
+    client.check(&[("FLUSHALL", "+OK")]);
+    assert_eq!(number(&mut client, "used_memory:"), start);
+}
