@@ -6,9 +6,11 @@
 //! follow one pointer to key and value alike.
 //!
 //! ```text
-//!   bytes    | header | key .. | value ..          header, 8 bytes:
-//!            0        8                              u32  length of the value, or OBJECT
-//!   object   | header | (padding) T | key ..         u32  length of the key << 8 | tag
+//!   bytes    | header | key .. | value ..          header, 4 bytes:
+//!            0        4                              u15 length of the value, u8 of the key, u8 tag
+//!   longer   | header | key .. | value ..          header, 8 bytes, the first bit of it set:
+//!            0        8                              u23 length of the key, u8 tag
+//!   object   | header | (padding) T | key ..         u32 length of the value, or OBJECT
 //!            0        8
 //! ```
 //!
@@ -31,6 +33,13 @@ use thiserror::Error;
 
 /// In place of the length of the value: an object follows the header.
 const OBJECT: u32 = u32::MAX;
+/// In the first word of a header: a second word follows.
+const LONG: u32 = 1 << 31;
+/// Bytes of the two kinds of headers.
+const SHORT_HEADER: usize = 4;
+const LONG_HEADER: usize = 8;
+/// What a block is aligned to, unless an object wants more.
+const BLOCK_ALIGN: usize = 8;
 /// Cache lines that [`Item::prefetch`] asks for.
 const PREFETCHED_LINES: usize = 3;
 
@@ -49,7 +58,7 @@ const PREFETCHED_LINES: usize = 3;
 /// # Ok::<(), nuthatch::ItemTooLarge>(())
 /// ```
 pub struct Item<T> {
-    block: NonNull<Header>,
+    block: NonNull<u32>,
     owns: PhantomData<T>,
 }
 
@@ -82,12 +91,15 @@ pub enum ItemTooLarge {
     },
 }
 
-#[repr(C, align(8))]
+/// What a header says.
 #[derive(Clone, Copy)]
 struct Header {
+    key_len: usize,
     /// [`OBJECT`], or the length of the value's bytes.
     value: u32,
-    key_and_tag: u32,
+    tag: u8,
+    /// Whether it takes two words.
+    is_long: bool,
 }
 
 // SAFETY: an item owns its `T`, and hands out shared references to it and to plain bytes.
@@ -97,7 +109,7 @@ unsafe impl<T: Sync> Sync for Item<T> {}
 
 impl<T> Item<T> {
     /// The longest key, in bytes.
-    pub const MAX_KEY_LEN: usize = (1 << 24) - 1;
+    pub const MAX_KEY_LEN: usize = (1 << 23) - 1;
     /// The longest value of bytes: 4 GiB less two, or a quarter of a smaller address space.
     pub const MAX_VALUE_LEN: usize = if usize::BITS > 32 {
         OBJECT as usize - 1
@@ -106,7 +118,7 @@ impl<T> Item<T> {
     };
 
     /// Where an object begins.
-    const OBJECT_START: usize = size_of::<Header>().next_multiple_of(align_of::<T>());
+    const OBJECT_START: usize = LONG_HEADER.next_multiple_of(align_of::<T>());
     /// Where the key behind an object begins.
     const OBJECT_END: usize = Self::OBJECT_START + size_of::<T>();
 
@@ -125,11 +137,11 @@ impl<T> Item<T> {
             let max = Self::MAX_VALUE_LEN;
             return Err(ItemTooLarge::Value { len, max });
         }
-        let item = Self::allocate(key, tag, len as u32)?;
+        let (item, header) = Self::allocate(key, tag, len as u32)?;
         // SAFETY: the block has room for `len` bytes behind the key, and nobody else knows it yet,
         // so no part lies in it.
         unsafe {
-            let mut end = item.start().add(size_of::<Header>() + key.len());
+            let mut end = item.start().add(Self::key_start(header) + key.len());
             for part in value {
                 end.copy_from_nonoverlapping(NonNull::from(*part).cast(), part.len());
                 end = end.add(part.len());
@@ -145,7 +157,7 @@ impl<T> Item<T> {
     /// object is dropped.
     #[inline]
     pub fn from_object(key: &[u8], tag: u8, object: T) -> Result<Self, ItemTooLarge> {
-        let item = Self::allocate(key, tag, OBJECT)?;
+        let (item, _) = Self::allocate(key, tag, OBJECT)?;
         // SAFETY: the block has room for the object, aligned, in this place. Nothing can panic
         // between the allocation and here, so no item without its object is dropped.
         unsafe {
@@ -156,56 +168,56 @@ impl<T> Item<T> {
 
     /// A block with header and key, and room for the value.
     #[inline]
-    fn allocate(key: &[u8], tag: u8, value: u32) -> Result<Self, ItemTooLarge> {
+    fn allocate(key: &[u8], tag: u8, value: u32) -> Result<(Self, Header), ItemTooLarge> {
         if key.len() > Self::MAX_KEY_LEN {
             let (len, max) = (key.len(), Self::MAX_KEY_LEN);
             return Err(ItemTooLarge::Key { len, max });
         }
-        let header = Header {
-            value,
-            key_and_tag: (key.len() as u32) << 8 | u32::from(tag),
-        };
+        let header = Header::new(key.len(), tag, value);
         let layout = Self::layout(header);
         // The size is not zero, for a header is in it.
         let block = arena::allocate(layout);
         // SAFETY: the block begins with a header's place, aligned, and has room for the key where
         // the header says that it stands. It is new, so the key does not lie in it.
         unsafe {
-            block.cast().write(header);
+            header.write(block.cast());
             let start = block.add(Self::key_start(header));
             start.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
         }
-        Ok(Self {
+        let item = Self {
             block: block.cast(),
             owns: PhantomData,
-        })
+        };
+        Ok((item, header))
     }
 
     /// The layout of a block with this header.
     #[inline]
     fn layout(header: Header) -> Layout {
         let (value_len, align) = if header.value == OBJECT {
-            (0, align_of::<Header>().max(align_of::<T>()))
+            (0, BLOCK_ALIGN.max(align_of::<T>()))
         } else {
-            (header.value as usize, align_of::<Header>())
+            (header.value as usize, BLOCK_ALIGN)
         };
-        let size = Self::key_start(header) + header.key_len() + value_len;
+        let size = Self::key_start(header) + header.key_len + value_len;
         Layout::from_size_align(size, align).expect("an item is smaller than the address space")
     }
 
     #[inline]
     fn key_start(header: Header) -> usize {
-        if header.value == OBJECT {
+        if !header.is_long {
+            SHORT_HEADER
+        } else if header.value == OBJECT {
             Self::OBJECT_END
         } else {
-            size_of::<Header>()
+            LONG_HEADER
         }
     }
 
     #[inline]
     fn header(&self) -> Header {
         // SAFETY: a block begins with its header, which never changes, and lives as long as the item.
-        unsafe { self.block.read() }
+        unsafe { Header::read(self.block) }
     }
 
     #[inline]
@@ -221,14 +233,14 @@ impl<T> Item<T> {
         // never change while the item lives.
         unsafe {
             let start = self.start().add(Self::key_start(header));
-            slice::from_raw_parts(start.as_ptr(), header.key_len())
+            slice::from_raw_parts(start.as_ptr(), header.key_len)
         }
     }
 
     /// The tag that the item was made with.
     #[inline]
     pub fn tag(&self) -> u8 {
-        self.header().key_and_tag as u8
+        self.header().tag
     }
 
     /// The value.
@@ -243,11 +255,8 @@ impl<T> Item<T> {
             // SAFETY: so many bytes were written there when the item was made, and they never
             // change while the item lives.
             ItemValue::Bytes(unsafe {
-                let start = self
-                    .start()
-                    .add(size_of::<Header>() + header.key_len())
-                    .as_ptr();
-                slice::from_raw_parts(start, header.value as usize)
+                let start = self.start().add(Self::key_start(header) + header.key_len);
+                slice::from_raw_parts(start.as_ptr(), header.value as usize)
             })
         }
     }
@@ -263,8 +272,9 @@ impl<T> Item<T> {
         }
     }
 
-    /// How many bytes the item's block takes: 8, the object with its padding, the key and the value,
-    /// rounded up to a multiple of 8 up to 512 bytes, and by a thirty-second at most up to 4 KiB.
+    /// How many bytes the item's block takes: a header of 4, or of 8 if there is an object, a key
+    /// longer than 255 bytes or a value longer than 32,767; the object with its padding, the key and the
+    /// value, rounded up to a multiple of 8 up to 512 bytes, and by a thirty-second at most up to 4 KiB.
     /// What the global allocator adds to longer ones, and what the object owns elsewhere, is not in
     /// it.
     #[inline]
@@ -279,9 +289,59 @@ impl<T> Item<T> {
 }
 
 impl Header {
+    /// The shortest header that can say this.
     #[inline]
-    fn key_len(self) -> usize {
-        (self.key_and_tag >> 8) as usize
+    fn new(key_len: usize, tag: u8, value: u32) -> Self {
+        Self {
+            key_len,
+            value,
+            tag,
+            is_long: key_len > 0xff || value > 0x7fff,
+        }
+    }
+
+    /// Writes it to where a block begins.
+    ///
+    /// # Safety
+    /// There is room for it, aligned.
+    #[inline]
+    unsafe fn write(self, block: NonNull<u32>) {
+        let first = u32::from(self.tag) | (self.key_len as u32) << 8;
+        // SAFETY: promised by the caller.
+        unsafe {
+            if self.is_long {
+                block.write(first | LONG);
+                block.add(1).write(self.value);
+            } else {
+                block.write(first | self.value << 16);
+            }
+        }
+    }
+
+    /// Reads it from where a block begins.
+    ///
+    /// # Safety
+    /// A header was written there.
+    #[inline]
+    unsafe fn read(block: NonNull<u32>) -> Self {
+        // SAFETY: promised by the caller.
+        let first = unsafe { block.read() };
+        let tag = first as u8;
+        if first & LONG == 0 {
+            return Self {
+                key_len: (first >> 8) as usize & 0xff,
+                value: first >> 16,
+                tag,
+                is_long: false,
+            };
+        }
+        Self {
+            key_len: (first & !LONG) as usize >> 8,
+            // SAFETY: a long header has a second word.
+            value: unsafe { block.add(1).read() },
+            tag,
+            is_long: true,
+        }
     }
 }
 
@@ -394,14 +454,28 @@ mod tests {
     #[test]
     fn bytes_of_any_length_come_back_joined() {
         let long = vec![7; 100_000];
-        for key in [&b""[..], b"k", b"a longer key", &long] {
-            let values: [&[&[u8]]; 5] = [&[], &[b""], &[b"v"], &[b"one", b"", b"two"], &[&long]];
+        // Lengths on both sides of what a short header can say.
+        let keys = [0, 1, 12, 255, 256, 100_000].map(|len| &long[..len]);
+        for key in keys {
+            let values: [&[&[u8]]; 8] = [
+                &[],
+                &[b""],
+                &[b"v"],
+                &[b"one", b"", b"two"],
+                &[&long[..32_767]],
+                &[&long[..32_000], &long[..768]],
+                &[&long[..65_536]],
+                &[&long],
+            ];
             for parts in values {
                 for tag in [0, 1, 255] {
                     let item = Item::<u64>::from_bytes(key, tag, parts).unwrap();
                     assert_eq!((item.key(), item.tag()), (key, tag));
                     assert_eq!(bytes(&item), parts.concat());
-                    let bytes = 8 + key.len() + parts.concat().len();
+                    let value_len = parts.concat().len();
+                    let is_long = key.len() > 255 || value_len > 32_767;
+                    let header = if is_long { 8 } else { 4 };
+                    let bytes = header + key.len() + value_len;
                     assert!((bytes..bytes + 8 + bytes / 32).contains(&item.allocated_bytes()));
                 }
             }
@@ -455,8 +529,8 @@ mod tests {
     fn what_is_too_long_is_refused() {
         let key = vec![0; Item::<u64>::MAX_KEY_LEN + 1];
         let expected = ItemTooLarge::Key {
-            len: 1 << 24,
-            max: (1 << 24) - 1,
+            len: 1 << 23,
+            max: (1 << 23) - 1,
         };
         assert_eq!(Item::<u64>::from_bytes(&key, 0, &[]).unwrap_err(), expected);
         assert_eq!(Item::from_object(&key, 0, 7).unwrap_err(), expected);

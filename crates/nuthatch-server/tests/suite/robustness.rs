@@ -71,6 +71,7 @@ fn what_waits_for_a_client_that_never_reads_is_bounded() {
     socket.set_nonblocking(true).expect("an option");
     let pipeline = request(&["GET", "k"]).repeat(1000);
     let mut refused = 0;
+    wait_until(&mut other, || server.server().clients.len() == 2);
     let stalled = newest(&server);
     let mut most = 0;
     while refused < 100 {
