@@ -3,13 +3,16 @@
 use crate::harness::{Client, PATIENCE, Running, request};
 use nuthatch_server::client::Client as Connected;
 use rustix::process::{Resource, getrlimit};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use tempfile::TempDir;
 
 /// What the server knows of the client connected last.
 fn newest(server: &Running) -> Arc<Connected> {
@@ -32,31 +35,48 @@ fn connect(server: &Running) -> TcpStream {
 
 #[test]
 fn ten_thousand_idle_connections_hold_no_buffers_and_are_still_served() {
-    let server = Running::with(&[("maxclients", "10001")]);
-    // Both ends are in this process, which the server has asked for more files; what the system does
-    // not grant cannot be tested here.
+    /// What the program itself may keep of a client that has nothing under way.
+    const BYTES_PER_CLIENT: u64 = 4096;
+    // The program has files of its own; what the system does not grant cannot be tested here.
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let count = usize::try_from(files.saturating_sub(1_500) / 2).unwrap_or(usize::MAX);
-    let count = count.min(10_000);
+    let count = files.saturating_sub(1_000).min(10_000);
     eprintln!("{count} connections");
-    let mut sockets: Vec<TcpStream> = (0..count).map(|_| connect(&server)).collect();
+    let program = Program::start("--maxclients 10001 --threads 2");
+    let mut first = program.connect();
+    ping(&mut first);
+    let before = program.resident_bytes();
+    let mut sockets: Vec<UnixStream> = (1..count).map(|_| program.connect()).collect();
     for _ in 0..2 {
         for socket in &mut sockets {
             socket.write_all(b"PING\r\n").expect("an open socket");
         }
         for socket in &mut sockets {
-            let mut reply = [0; 7];
-            socket.read_exact(&mut reply).expect("a reply");
-            assert_eq!(&reply, b"+PONG\r\n");
+            expect_pong(socket);
         }
     }
-    assert_eq!(server.server().clients.len(), count);
-    let counts = server.server().workers().iter();
-    let counts: Vec<u64> = counts.map(|worker| worker.stats.clients.get()).collect();
-    let difference = counts[0].abs_diff(counts[1]);
-    assert!(difference <= 1, "threads share clients: {counts:?}");
+    let grown = program.resident_bytes().saturating_sub(before);
+    assert!(
+        grown < count * BYTES_PER_CLIENT,
+        "{grown} bytes are resident for {count} clients"
+    );
     drop(sockets);
-    wait_until(&mut server.client(), || server.server().clients.len() == 1);
+    ping(&mut first);
+}
+
+#[test]
+fn data_threads_share_clients_evenly() {
+    let server = Running::with(&[("threads", "2")]);
+    let clients: Vec<Client> = (0..100).map(|_| server.client()).collect();
+    server.await_clients(clients.len());
+    let counts = || {
+        let workers = server.server().workers().iter();
+        workers.map(|worker| worker.stats.clients.get()).collect()
+    };
+    let mut other = server.client();
+    wait_until(&mut other, || {
+        let counts: Vec<u64> = counts();
+        counts.iter().sum::<u64>() == 101 && counts[0].abs_diff(counts[1]) <= 1
+    });
 }
 
 #[test]
@@ -308,57 +328,100 @@ fn a_reader_too_slow_for_its_limit_is_disconnected() {
     }
 }
 
-/// The program with few files, which ends when this is dropped.
-struct Program(Child);
+/// The program in a process of its own, which ends when this is dropped.
+struct Program {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Program {
+    /// Starts it with a Unix socket and these settings.
+    fn start(settings: &str) -> Self {
+        Self::start_after("true", settings)
+    }
+
+    /// As [`start`](Self::start), after a shell has run `preparation`.
+    fn start_after(preparation: &str, settings: &str) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let script = format!(
+            "{preparation}; exec \"$0\" serve --port 0 --http-port 0 --unixsocket \"$1\" --maxmemory 64mb {settings}"
+        );
+        let child = Command::new("sh")
+            .args(["-c", &script])
+            .arg(env!("CARGO_BIN_EXE_nuthatch"))
+            .arg(dir.path().join("socket"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let program = Self { child, dir };
+        while UnixStream::connect(program.socket()).is_err() {
+            thread::yield_now();
+        }
+        program
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    fn connect(&self) -> UnixStream {
+        let socket = UnixStream::connect(self.socket()).expect("room in the backlog");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket
+    }
+
+    /// What the process holds resident.
+    fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let text = fs::read_to_string(path).expect("a process that runs");
+        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+        let pages: u64 = pages.expect("resident pages");
+        pages * rustix::param::page_size() as u64
+    }
+
+    /// Ends it and returns what it has logged.
+    fn end(mut self) -> String {
+        self.child.kill().expect("our own child");
+        let mut log = String::new();
+        let stderr = self.child.stderr.as_mut().expect("a pipe");
+        stderr.read_to_string(&mut log).expect("text");
+        log
+    }
+}
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.0.kill().expect("our own child");
-        self.0.wait().expect("our own child");
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
     }
+}
+
+fn ping(socket: &mut UnixStream) {
+    socket.write_all(b"PING\r\n").expect("an open socket");
+    expect_pong(socket);
+}
+
+fn expect_pong(socket: &mut UnixStream) {
+    let mut reply = [0; 7];
+    socket.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"+PONG\r\n");
 }
 
 #[test]
 fn clients_wait_while_there_are_no_files_and_are_served_when_there_are() {
-    let dir = tempfile::TempDir::new().expect("a directory");
-    let path = dir.path().join("socket");
-    let mut program = Command::new("sh")
-        .args(["-c", "ulimit -n 40; exec \"$0\" serve --port 0 --http-port 0 --unixsocket \"$1\" --threads 1 --maxmemory 64mb"])
-        .arg(env!("CARGO_BIN_EXE_nuthatch"))
-        .arg(&path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Program)
-        .expect("a shell");
-    while UnixStream::connect(&path).is_err() {
-        thread::yield_now();
-    }
-    let connect = || {
-        let socket = UnixStream::connect(&path).expect("room in the backlog");
-        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
-        socket
-    };
-    let mut first = connect();
-    let ping = |socket: &mut UnixStream| {
-        let mut reply = [0; 7];
-        socket.write_all(b"PING\r\n").expect("an open socket");
-        socket.read_exact(&mut reply).expect("a reply");
-        assert_eq!(&reply, b"+PONG\r\n");
-    };
+    let program = Program::start_after("ulimit -n 40", "--threads 1");
+    let mut first = program.connect();
     ping(&mut first);
-    let many: Vec<UnixStream> = (0..60).map(|_| connect()).collect();
-    let mut last = connect();
+    let many: Vec<UnixStream> = (0..60).map(|_| program.connect()).collect();
+    let mut last = program.connect();
     // Long enough for thousands of vain attempts, if any followed another at once.
     for _ in 0..2_000 {
         ping(&mut first);
     }
     drop(many);
     ping(&mut last);
-    program.0.kill().expect("our own child");
-    let mut log = String::new();
-    let stderr = program.0.stderr.as_mut().expect("a pipe");
-    stderr.read_to_string(&mut log).expect("text");
+    let log = program.end();
     let attempts = log.matches("could not be accepted").count();
     assert!((1..100).contains(&attempts), "{attempts} attempts: {log}");
 }
