@@ -116,6 +116,15 @@ impl User {
     }
 }
 
+/// What users' connections must hear of when the users were read from a file.
+#[derive(Debug, Default)]
+pub struct Reloaded {
+    /// The names of users who are no longer there.
+    pub gone: Vec<Vec<u8>>,
+    /// Users whose rules are others now.
+    pub changed: Vec<Arc<User>>,
+}
+
 /// All users, by name, and what they were refused.
 #[derive(Debug)]
 pub struct Acl {
@@ -224,28 +233,26 @@ impl Acl {
         self.users.read().values().map(line).collect()
     }
 
-    /// Makes the users those of a file, all of them or none. Returns the names of users who are gone
-    /// or may do other things than before.
-    pub fn load(&self, path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    /// Makes the users those of a file, all of them or none.
+    pub fn load(&self, path: &Path) -> Result<Reloaded, String> {
         let shown = path.display();
         let text = fs::read(path)
             .map_err(|error| format!("Error loading ACLs, opening file '{shown}': {error}"))?;
         let mut loaded = read_lines(&shown.to_string(), &text)?;
         let default = loaded.remove(DEFAULT_USER);
         let mut users = self.users.write();
-        let mut changed = Vec::new();
+        let mut reloaded = Reloaded::default();
         for (name, user) in users.iter() {
-            let new = if name == DEFAULT_USER {
+            let is_default = name == DEFAULT_USER;
+            let new = if is_default {
                 default.as_ref()
             } else {
                 loaded.get(name)
             };
-            let is_same = match new {
-                Some(new) => *new == *user.rules(),
-                None => name == DEFAULT_USER,
-            };
-            if !is_same {
-                changed.push(name.clone());
+            match new {
+                Some(new) if *new != *user.rules() => reloaded.changed.push(Arc::clone(user)),
+                None if !is_default => reloaded.gone.push(name.clone()),
+                _ => {}
             }
         }
         if let Some(rules) = default {
@@ -264,7 +271,7 @@ impl Acl {
             };
             users.insert(name, user);
         }
-        Ok(changed)
+        Ok(reloaded)
     }
 
     /// Writes all users to a file, which is replaced as a whole.
@@ -427,10 +434,13 @@ mod tests {
         acl.save(&path).unwrap();
         let other = Acl::new("");
         other.set_user(b"gone", []).unwrap();
-        let changed = other.load(&path).unwrap();
-        assert_eq!(changed, [&b"default"[..], b"gone"]);
+        let reloaded = other.load(&path).unwrap();
+        assert_eq!(reloaded.gone, [b"gone"]);
+        let changed: Vec<_> = reloaded.changed.iter().map(|user| user.name()).collect();
+        assert_eq!(changed, [b"default"]);
         assert_eq!(other.describe(), acl.describe());
-        assert!(other.load(&path).unwrap().is_empty());
+        let again = other.load(&path).unwrap();
+        assert!(again.gone.is_empty() && again.changed.is_empty());
 
         fs::write(
             &path,

@@ -192,20 +192,24 @@ fn setuser(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         .set_user(name, args.from(3).iter())
         .map_err(|error| format!("ERR {error}"))?;
     ctx.reply.ok();
-    close_revoked(ctx, &user);
+    close_revoked(ctx, &[user]);
     Ok(())
 }
 
-/// Closes the connections of a user that have subscribed to what the user may no longer hear.
-fn close_revoked(ctx: &mut Context<'_>, user: &User) {
-    if user.is_unbound() {
+/// Closes the connections of users that have subscribed to what the user may no longer hear.
+fn close_revoked(ctx: &mut Context<'_>, users: &[Arc<User>]) {
+    let bound = users.iter().filter(|user| !user.is_unbound());
+    let rules: BTreeMap<_, _> = bound.map(|user| (user.name(), user.rules())).collect();
+    if rules.is_empty() {
         return;
     }
-    let rules = user.rules();
     let mut revoked = BTreeMap::new();
     ctx.server.observers.pubsub.visit(|kind, name, client| {
-        let is_allowed = || rules.allows_channel(name, kind == Kind::Pattern);
-        if client.names().user.as_bytes() == user.name() && !is_allowed() {
+        let user = client.names().user;
+        let Some(rules) = rules.get(user.as_bytes()) else {
+            return;
+        };
+        if !rules.allows_channel(name, kind == Kind::Pattern) {
             revoked.insert(client.id, Arc::clone(client));
         }
     });
@@ -368,13 +372,14 @@ fn file<'a>(ctx: &Context<'a>) -> Result<&'a Path, CommandError> {
 
 fn load(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
     let path = file(ctx)?;
-    let changed = ctx
+    let reloaded = ctx
         .server
         .acl
         .load(path)
         .map_err(|error| format!("ERR {error}"))?;
     ctx.reply.ok();
-    close_connections(ctx, &changed);
+    close_connections(ctx, &reloaded.gone);
+    close_revoked(ctx, &reloaded.changed);
     Ok(())
 }
 

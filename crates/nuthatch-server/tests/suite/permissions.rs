@@ -251,6 +251,23 @@ fn users_are_loaded_from_their_file_and_saved_to_it() {
         "{text}"
     );
 
+    // Whoever merely may do less goes on, unless by listening to what is no longer allowed.
+    fs::write(&path, "user bob on nopass +@all &news\n").expect("a file");
+    let (mut listener, mut revoked) = (server.client(), server.client());
+    for (client, channel) in [(&mut listener, "news"), (&mut revoked, "rumours")] {
+        client.check(&[("AUTH bob x", "+OK")]);
+        admin.check(&[("ACL SETUSER bob allchannels", "+OK")]);
+        client.call(&format!("SUBSCRIBE {channel}"));
+    }
+    admin.check(&[("ACL LOAD", "+OK")]);
+    assert!(revoked.read_to_end().is_empty());
+    bob.check(&[
+        ("PING", "+PONG"),
+        ("GET key", "-NOPERM No permissions to access a key"),
+    ]);
+    admin.check(&[("PUBLISH news hello", ":1")]);
+    assert_eq!(listener.read().elements()[2].text(), "hello");
+
     let without = Running::start();
     let refused = without.client().call("ACL LOAD").to_string();
     assert!(
