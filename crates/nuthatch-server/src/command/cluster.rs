@@ -128,6 +128,10 @@ fn wait(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     if timeout_ms < 0 {
         return Err("ERR timeout is negative".into());
     }
+    // The moment at which it would end must be one that can be told.
+    if i64::try_from(ctx.now_ms()).is_ok_and(|now| now.checked_add(timeout_ms).is_none()) {
+        return Err("ERR timeout is out of range".into());
+    }
     if replicas < 0 {
         return Err("ERR value is out of range, must be positive".into());
     }

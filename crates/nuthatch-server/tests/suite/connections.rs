@@ -123,6 +123,7 @@ fn a_server_that_stands_alone_says_so() {
         ("ROLE", "[\"master\", :0, []]"),
         ("WAIT 0 0", ":0"),
         ("WAIT 1 -1", "-ERR timeout is negative"),
+        ("WAIT 1 9223372036854775807", "-ERR timeout is out of range"),
         (
             "CLUSTER NONSENSE",
             "-ERR unknown subcommand 'NONSENSE'. Try CLUSTER HELP.",
