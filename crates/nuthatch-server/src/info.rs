@@ -328,6 +328,8 @@ fn of_stats(report: &mut Report, server: &Server) {
     report.line("expired_keys", observers.expired.load(relaxed));
     report.line("expired_fields", observers.expired_fields.load(relaxed));
     report.line("evicted_keys", observers.evicted.load(relaxed));
+    // Only keys are: a client that takes too much is disconnected by its own limits.
+    report.line("evicted_clients", 0);
     report.line("keyspace_hits", cache.hits);
     report.line("keyspace_misses", cache.misses);
     let (pubsub, tracking) = (&observers.pubsub, &observers.tracking);

@@ -1,8 +1,8 @@
 //! Settings of Redis that this server does not have, but that its clients set and ask for.
 //!
 //! Of some, one value is the truth here (`appendonly no`): asking gives it, setting it is taken, and
-//! setting another is an error. Others tune how Redis works inside and change no answer: they are
-//! taken and told again, and have no effect. Everything else is unknown.
+//! setting another is an error. Others tune how Redis works inside, some of them for types that are not
+//! here, and change no answer: they are taken and told again, and have no effect. Everything else is unknown.
 
 /// What may be done with such a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,15 @@ pub const FOREIGN: &[Foreign] = &[
     only("cluster-enabled", "no"),
     only("daemonize", "no"),
     no_effect("dynamic-hz", "yes"),
+    no_effect("hll-sparse-max-bytes", "3000"),
     no_effect("hz", "10"),
     no_effect("lazyfree-lazy-eviction", "yes"),
     no_effect("lazyfree-lazy-expire", "yes"),
     no_effect("lazyfree-lazy-server-del", "yes"),
     no_effect("lazyfree-lazy-user-del", "yes"),
     no_effect("lazyfree-lazy-user-flush", "yes"),
+    no_effect("list-compress-depth", "0"),
+    no_effect("list-max-listpack-size", "-2"),
     only("maxmemory-clients", "0"),
     no_effect("maxmemory-samples", "5"),
     no_effect("min-io-threads-avoid-copy-reply", "7"),
@@ -63,7 +66,14 @@ pub const FOREIGN: &[Foreign] = &[
     no_effect("prefetch-batch-max-size", "16"),
     only("replicaof", ""),
     only("save", ""),
+    no_effect("set-max-intset-entries", "512"),
+    no_effect("set-max-listpack-entries", "128"),
+    no_effect("set-max-listpack-value", "64"),
     only("slaveof", ""),
+    no_effect("stream-node-max-bytes", "4096"),
+    no_effect("stream-node-max-entries", "100"),
+    no_effect("zset-max-listpack-entries", "128"),
+    no_effect("zset-max-listpack-value", "64"),
 ];
 
 /// Old names of settings, and today's.

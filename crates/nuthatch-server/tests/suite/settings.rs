@@ -88,6 +88,9 @@ fn settings_of_redis_are_taken_where_that_is_no_lie() {
              immutable config",
         ),
         ("CONFIG SET lazyfree-lazy-expire no", "+OK"),
+        ("CONFIG SET min-string-size-avoid-copy-reply 0", "+OK"),
+        ("CONFIG SET maxmemory-clients 0", "+OK"),
+        ("CONFIG SET list-max-listpack-size 5", "+OK"),
         ("CONFIG SET hash-max-ziplist-entries 7", "+OK"),
     ]);
     assert_eq!(setting(&mut client, "lazyfree-lazy-expire"), "no");
