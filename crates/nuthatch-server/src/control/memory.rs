@@ -176,8 +176,9 @@ impl Governor {
         // Tables and buffers, which grow with the items; code, which does not.
         let others = (sight.resident_bytes as f64 - taken).max(0.0);
         if used < bound / 8.0 {
-            // Too few items to tell what many would cost.
-            return (bound - others).max(bound / 2.0) as u64;
+            // Too few items to tell what many would cost. What is held once stays resident, so the bound
+            // is come to from below.
+            return ((bound - others) * 0.7).max(bound / 4.0) as u64;
         }
         let cost = (used_bytes as f64 / self.density + long_bytes as f64) / used;
         let budget = (bound - others).max(bound / 4.0) / cost;
