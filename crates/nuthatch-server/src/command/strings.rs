@@ -168,7 +168,7 @@ pub(super) const COMMANDS: &[Command] = &[
             "key value",
             "Adds to the end of the string of a key, which is empty if the key does not exist.",
         ),
-    command("strlen", 2, strlen).flags(READ).docs(
+    command("strlen", 2, strlen).flags(READ.union(Flags::NO_LOOK)).docs(
         Group::String,
         "2.2.0",
         "key",

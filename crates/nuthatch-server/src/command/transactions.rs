@@ -4,7 +4,7 @@
 //! Keys under `WATCH` are registered while their stripes are held, so each change of such a key comes
 //! either before the watch begins or marks the watcher.
 
-use super::{ALL_ARGS, Categories, Command, Flags, Group};
+use super::{ALL_ARGS, Access, Categories, Command, Flags, Group};
 use crate::client::ClientFlags;
 use crate::context::Context;
 use crate::error::CommandResult;
@@ -51,6 +51,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("watch", -2, watch)
         .flags(Flags::FAST.union(Flags::NO_MULTI))
         .keys(ALL_ARGS)
+        .access(Access::RO)
         .complexity("O(N) for N keys")
         .docs(
             Group::Transactions,

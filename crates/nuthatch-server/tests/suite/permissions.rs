@@ -182,6 +182,34 @@ fn permissions_are_tried_without_running_anything() {
 }
 
 #[test]
+fn whoever_may_only_write_a_key_may_ask_what_writes_tell_anyway() {
+    let server = Running::start();
+    let mut client = server.client();
+    client.check(&[("ACL SETUSER writer nopass +@all %W~w", "+OK")]);
+    for request in [
+        "EXISTS w",
+        "TYPE w",
+        "STRLEN w",
+        "HLEN w",
+        "HEXISTS w f",
+        "HSTRLEN w f",
+        "WATCH w",
+    ] {
+        client.check(&[(&format!("ACL DRYRUN writer {request}"), "+OK")]);
+    }
+    client.check(&[
+        (
+            "ACL DRYRUN writer GET w",
+            "\"User writer has no permissions to access the \\'w\\' key\"",
+        ),
+        (
+            "ACL DRYRUN writer STRLEN other",
+            "\"User writer has no permissions to access the \\'other\\' key\"",
+        ),
+    ]);
+}
+
+#[test]
 fn random_passwords_have_the_bits_that_were_asked_for() {
     let server = Running::start();
     let mut client = server.client();
