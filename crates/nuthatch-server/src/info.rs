@@ -265,6 +265,8 @@ fn of_memory(report: &mut Report, server: &Server) {
         server.config().get("maxmemory-policy").unwrap_or_default(),
     );
     report.bytes("maxmemory_items", cache.capacity());
+    // The bound is on all that the process holds.
+    report.line("mem_not_counted_for_evict", 0);
     report.line("lazyfree_pending_objects", disposal::waiting());
     report.line("lazyfreed_objects", disposal::dropped());
     report.line(
