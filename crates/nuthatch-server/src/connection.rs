@@ -12,6 +12,9 @@ use nuthatch_wire::resp::{Protocol, RequestParser};
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
+/// A connection whose last read gave more than that is expected to have more than a slot holds.
+const LITTLE_BYTES: usize = 1024;
+
 /// A socket of any kind.
 #[derive(Debug)]
 pub enum Stream {
@@ -137,6 +140,8 @@ pub struct Connection {
     output: Kept,
     /// Whether the socket may have more to read.
     pub is_readable: bool,
+    /// Bytes that the last read gave.
+    pub last_read: usize,
     /// Whether an event has told that the client will send no more than is there.
     pub is_ending: bool,
     /// Whether all that the client has sent was read.
@@ -161,6 +166,7 @@ impl Connection {
             input: Kept::default(),
             output: Kept::default(),
             is_readable: true,
+            last_read: 0,
             is_ending: false,
             has_ended: false,
             is_stalled: false,
@@ -181,6 +187,15 @@ impl Connection {
         self.session.closing || self.is_stalled || self.session.is_waiting()
     }
 
+    /// Whether what is there may be read before the connection's turn, into a slot of few bytes.
+    pub fn may_be_read_ahead(&self) -> bool {
+        self.is_readable
+            && self.last_read <= LITTLE_BYTES
+            && self.input.is_empty()
+            && self.memcached.is_none()
+            && !self.is_held_up()
+    }
+
     /// Bytes that requests and replies take between events.
     pub fn buffered_bytes(&self) -> usize {
         self.input.capacity() + self.output.capacity() + self.parser.allocated_bytes()
@@ -196,6 +211,7 @@ impl Connection {
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
+        self.last_read = read;
         // The end may have come with these bytes, and then brings no event of its own.
         self.is_readable = self.is_ending || self.stream.may_have_more(read, buffer.len());
         Ok(read)

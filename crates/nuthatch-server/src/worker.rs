@@ -2,6 +2,8 @@
 //! back.
 //!
 //! A wake serves every socket that has something: one read, all complete requests of it, one write.
+//! Where many sockets have little each, several are read before the first of them is served, so that the
+//! memory which their requests need is waited for once.
 //! Requests are run where they lie in the thread's read buffer, replies gather in the thread's reply
 //! buffer; only what is incomplete, or what a socket does not take, is kept with its connection. So an
 //! idle connection holds no buffer.
@@ -43,6 +45,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Sockets that are read before the first of them is served.
+const GROUP: usize = 16;
+/// What is read from each of them.
+const SLOT_BYTES: usize = 4 * 1024;
 /// Reads from one socket before others get their turn.
 const READS_PER_TURN: usize = 4;
 /// Unsent bytes at which a client's requests wait.
@@ -105,7 +111,11 @@ pub struct Worker {
     /// the next tick and not before: no event tells when a file is free, and events of more clients
     /// change nothing.
     starved: Vec<usize>,
+    /// Tokens of connections that have had an event.
+    woken: Vec<usize>,
     buffer: Box<[u8]>,
+    /// Slots for what is read from several sockets.
+    slots: Box<[u8]>,
     reply: Reply,
     batch: Batch,
     messages: Vec<Message>,
@@ -126,6 +136,13 @@ enum Found {
     Nothing,
     /// No request at all.
     Error(ProtocolError),
+}
+
+/// What was read from a socket before its turn.
+#[derive(Debug)]
+struct Arrived<'a> {
+    slot: &'a [u8],
+    read: io::Result<usize>,
 }
 
 /// What became of a connection's turn.
@@ -189,7 +206,9 @@ impl Worker {
             ready: Vec::new(),
             accepting: Vec::new(),
             starved: Vec::new(),
+            woken: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            slots: vec![0; GROUP * SLOT_BYTES].into_boxed_slice(),
             reply: Reply::default(),
             batch: Batch::default(),
             messages: Vec::new(),
@@ -228,8 +247,9 @@ impl Worker {
             for event in &events {
                 self.take_event(event);
             }
+            self.serve_woken();
             for token in unfinished {
-                self.serve(token);
+                self.serve(token, None);
             }
             self.accept_more();
             self.tick();
@@ -273,7 +293,7 @@ impl Worker {
         if event.is_writable() && connection.has_unsent() && !self.flush(token.0) {
             return;
         }
-        self.serve(token.0);
+        self.woken.push(token.0);
     }
 
     // ---- connections ----------------------------------------------------------------------
@@ -451,7 +471,7 @@ impl Worker {
         self.connections[token] = Some(connection);
         self.handle.stats.clients.set(self.tokens.len() as u64);
         self.handle.stats.connections.add(1);
-        self.serve(token);
+        self.serve(token, None);
     }
 
     fn close(&mut self, token: usize) {
@@ -477,13 +497,52 @@ impl Worker {
 
     // ---- requests -------------------------------------------------------------------------
 
-    /// Gives a connection its turn.
-    fn serve(&mut self, token: usize) {
+    /// Gives each connection that has had an event its turn.
+    fn serve_woken(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken);
+        let mut slots = std::mem::take(&mut self.slots);
+        for group in woken.chunks(GROUP) {
+            match group {
+                [token] => self.serve(*token, None),
+                _ => self.serve_group(group, &mut slots),
+            }
+        }
+        self.slots = slots;
+        woken.clear();
+        self.woken = woken;
+    }
+
+    /// Reads what is there for several connections, has the memory loaded that it will need, and gives
+    /// each its turn.
+    fn serve_group(&mut self, tokens: &[usize], slots: &mut [u8]) {
+        let mut reads: SmallVec<[Option<io::Result<usize>>; GROUP]> = SmallVec::new();
+        for (&token, slot) in tokens.iter().zip(slots.chunks_exact_mut(SLOT_BYTES)) {
+            let connection = self.connections.get_mut(token).and_then(Option::as_mut);
+            let connection = connection.filter(|connection| connection.may_be_read_ahead());
+            reads.push(connection.map(|connection| connection.read(slot)));
+        }
+        let slots = || slots.chunks_exact(SLOT_BYTES);
+        let mut keys: SmallVec<[&[u8]; GROUP]> = SmallVec::new();
+        for ((&token, slot), read) in tokens.iter().zip(slots()).zip(&reads) {
+            if let Some(Ok(read)) = read
+                && let Some(Some(connection)) = self.connections.get_mut(token)
+            {
+                keys.extend(first_key(connection, &slot[..*read]));
+            }
+        }
+        self.server.keyspace.prefetch(&keys);
+        for ((&token, slot), read) in tokens.iter().zip(slots()).zip(reads) {
+            self.serve(token, read.map(|read| Arrived { slot, read }));
+        }
+    }
+
+    /// Gives a connection its turn, with what was read from it already.
+    fn serve(&mut self, token: usize, arrived: Option<Arrived<'_>>) {
         let Some(mut connection) = self.connections.get_mut(token).and_then(Option::take) else {
             return;
         };
         let before = connection.input.len() as u64;
-        let turn = self.turn(&mut connection);
+        let turn = self.turn(&mut connection, arrived);
         let kept = connection.input.len() as u64;
         self.kept_bytes = self.kept_bytes + kept - before;
         let client = &connection.session.client;
@@ -499,7 +558,7 @@ impl Worker {
         }
     }
 
-    fn turn(&mut self, connection: &mut Connection) -> Turn {
+    fn turn(&mut self, connection: &mut Connection, mut arrived: Option<Arrived<'_>>) -> Turn {
         if connection.session.client.killed.load(Ordering::Relaxed) {
             return Turn::Closed;
         }
@@ -508,12 +567,18 @@ impl Worker {
             self.process_kept(connection);
         }
         let mut reads = 0;
-        while connection.is_readable && !connection.session.closing && self.may_keep(connection) {
+        while arrived.is_some()
+            || connection.is_readable && !connection.session.closing && self.may_keep(connection)
+        {
             if reads == READS_PER_TURN {
                 return self.end_turn(connection, Turn::Unfinished);
             }
             reads += 1;
-            let read = match connection.read(&mut self.buffer) {
+            let (slot, read) = match arrived.take() {
+                Some(Arrived { slot, read }) => (Some(slot), read),
+                None => (None, connection.read(&mut self.buffer)),
+            };
+            let read = match read {
                 Ok(0) => {
                     connection.has_ended = true;
                     connection.is_readable = false;
@@ -538,14 +603,12 @@ impl Worker {
                 total.load(Ordering::Relaxed) + read as u64,
                 Ordering::Relaxed,
             );
-            if connection.input.is_empty() {
-                let buffer = std::mem::take(&mut self.buffer);
-                let consumed = self.process(connection, &buffer[..read]);
-                connection.input.extend(&buffer[consumed..read]);
-                self.buffer = buffer;
+            if let Some(slot) = slot {
+                self.process_or_keep(connection, &slot[..read]);
             } else {
-                connection.input.extend(&self.buffer[..read]);
-                self.process_kept(connection);
+                let buffer = std::mem::take(&mut self.buffer);
+                self.process_or_keep(connection, &buffer[..read]);
+                self.buffer = buffer;
             }
             if connection.input.len() as u64 > self.config.client_query_buffer_limit.0 {
                 self.handle.stats.query_limit_disconnections.add(1);
@@ -582,6 +645,17 @@ impl Worker {
     fn kept_limit_bytes(&self) -> u64 {
         let all = self.server.max_memory_bytes.load(Ordering::Relaxed);
         (all / KEPT_SHARE / self.server.workers().len() as u64).max(MIN_KEPT_BYTES)
+    }
+
+    /// Runs the requests in what was read, and keeps what is left.
+    fn process_or_keep(&mut self, connection: &mut Connection, bytes: &[u8]) {
+        if connection.input.is_empty() {
+            let consumed = self.process(connection, bytes);
+            connection.input.extend(&bytes[consumed..]);
+        } else {
+            connection.input.extend(bytes);
+            self.process_kept(connection);
+        }
     }
 
     fn process_kept(&mut self, connection: &mut Connection) {
@@ -1000,7 +1074,7 @@ impl Worker {
                 && connection.session.is_waiting()
             {
                 connection.session.set_waiting(false, &self.server);
-                self.serve(token);
+                self.serve(token, None);
             }
         }
     }
@@ -1039,6 +1113,26 @@ impl Worker {
             }
         }
         self.handle.stats.buffered_bytes.set(buffered);
+    }
+}
+
+/// The key of the first request in `bytes`, if it is one whose memory is worth asking for ahead.
+fn first_key<'b>(connection: &mut Connection, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    match connection.parser.parse(bytes) {
+        Ok(Status::Complete { .. }) => {
+            let args = connection.parser.args(bytes);
+            let entry = executor::foresee(connection.session.last_command, args)?;
+            let key = args.get(1).filter(|_| entry.is_single_key)?;
+            // The same bytes without the parser's borrow, unless the parser holds them itself, as those of an
+            // inline command.
+            let start = key.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+            bytes.get(start..start + key.len())
+        }
+        // It is found again in its turn.
+        Ok(Status::Incomplete { .. }) | Err(_) => {
+            connection.parser.restart();
+            None
+        }
     }
 }
 

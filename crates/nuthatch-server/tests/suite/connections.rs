@@ -1,6 +1,6 @@
 //! How clients introduce themselves.
 
-use crate::harness::{Running, Value};
+use crate::harness::{Client, Running, Value, request};
 
 const WRONG_PASSWORD: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -180,5 +180,64 @@ fn lines_and_arguments_end_with_cr_and_lf() {
             "{}",
             request.escape_ascii()
         );
+    }
+}
+
+#[test]
+fn clients_that_send_at_once_are_each_served_as_if_alone() {
+    let server = Running::with(&[("threads", "1")]);
+    let mut sleeper = server.client();
+    let mut clients: Vec<Client> = (0..48).map(|_| server.client()).collect();
+    clients[0].check(&[("SET key value", "+OK")]);
+    let long = "x".repeat(10_000);
+    for round in 0..3 {
+        // What the others send meanwhile is there at once.
+        sleeper.send_request(&["DEBUG", "SLEEP", "0.05"]);
+        for (index, client) in clients.iter_mut().enumerate() {
+            let own = format!("{round}:{index}");
+            match index % 8 {
+                0 => client.send(b"GET key\r\n"),
+                1 => client.send(&request(&["GET", "key"])[..9]),
+                2 => client.send_request(&["SET", &own, &long]),
+                3 => client.send(&request(&["GET", "key"]).repeat(300)),
+                4 => client.send(b"*1\r\n:1\r\n"),
+                5 => {
+                    client.send_request(&["GET", "key"]);
+                    client.finish();
+                }
+                6 => client.send(b"\r\n"),
+                _ => client.send_request(&["GET", "key"]),
+            }
+        }
+        assert_eq!(sleeper.read().to_string(), "+OK");
+        for (index, client) in clients.iter_mut().enumerate() {
+            let own = format!("{round}:{index}");
+            match index % 8 {
+                1 => {
+                    client.send(&request(&["GET", "key"])[9..]);
+                    assert_eq!(client.read().text(), "value");
+                }
+                2 => {
+                    assert_eq!(client.read().to_string(), "+OK");
+                    assert_eq!(client.call_with(&["GET", &own]).text(), long);
+                }
+                3 => {
+                    for _ in 0..300 {
+                        assert_eq!(client.read().text(), "value");
+                    }
+                }
+                4 => {
+                    let error = "-ERR Protocol error: expected '$', got ':'\r\n";
+                    assert_eq!(client.read_to_end(), error.as_bytes());
+                    *client = server.client();
+                }
+                5 => {
+                    assert_eq!(client.read_to_end(), b"$5\r\nvalue\r\n");
+                    *client = server.client();
+                }
+                6 => client.check(&[("PING", "+PONG")]),
+                _ => assert_eq!(client.read().text(), "value"),
+            }
+        }
     }
 }
