@@ -5,13 +5,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::events::EventClasses;
-use crate::keyspace::{Change, Effect, EffectError, Keyspace};
+use crate::keyspace::{Change, Effect, EffectError, Keyspace, NewString};
 use crate::object::ValueCopy;
 use crate::push::Outbox;
 use crate::server::{Server, WorkerHandle};
 use crate::session::Session;
 use crate::watch::Reasons;
 use nuthatch_wire::resp::Reply;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 /// The class of an event of a key, and its letter in `notify-keyspace-events`.
@@ -234,6 +235,35 @@ impl<'a> Context<'a> {
             deadline_ms,
         };
         self.apply(effect, event)?;
+        Ok(())
+    }
+
+    /// These keys hold these strings from now on or, if there is no room for all, none does. Of each is
+    /// told by `event`, and by another if one is given.
+    pub fn put_all(
+        &mut self,
+        strings: &[NewString<'_>],
+        event: Event,
+        also: Option<Event>,
+    ) -> Result<(), CommandError> {
+        let keyspace = self.keyspace();
+        let mut new_keys = HashSet::new();
+        if self.wants_events(EventClasses::NEW) {
+            let keys = strings.iter().map(|string| string.key);
+            new_keys.extend(keys.filter(|key| !keyspace.contains(key)));
+        }
+        keyspace
+            .apply(Effect::PutAll { strings })
+            .map_err(refused)?;
+        for string in strings {
+            if new_keys.remove(string.key) {
+                self.publish_event(string.key, Event::NEW);
+            }
+            self.changed(Some(string.key), event);
+            if let Some(also) = also {
+                self.also(string.key, also);
+            }
+        }
         Ok(())
     }
 

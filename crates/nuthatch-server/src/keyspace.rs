@@ -17,7 +17,7 @@ use crate::object::{self, Entry, Value};
 use crate::stamp::Stamp;
 use nuthatch::{
     BuildError, Cache, Clock, Deadline, EntryView, InsertOptions, Item, ItemTooLarge, ItemValue,
-    Pinning, Pins, RemovalCause,
+    Pinning, Pins, RemovalCause, Reservation,
 };
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -95,7 +95,18 @@ fn weight_bytes(item: &Entry) -> u64 {
     item.allocated_bytes() as u64 + beside + ENTRY_BYTES
 }
 
-/// One change of one key, or of all.
+/// A key and the string that it is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct NewString<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The string.
+    pub bytes: &'a [u8],
+    /// When it expires, in milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
+}
+
+/// One change of one key, of several, or of all.
 #[derive(Clone, Copy, Debug)]
 pub enum Effect<'a> {
     /// The key holds a string.
@@ -106,6 +117,11 @@ pub enum Effect<'a> {
         parts: &'a [&'a [u8]],
         /// When it expires, in milliseconds since 1970.
         deadline_ms: Option<u64>,
+    },
+    /// These keys hold these strings. If there is no room for all of them, none is put.
+    PutAll {
+        /// The strings. Of those of one key the last counts.
+        strings: &'a [NewString<'a>],
     },
     /// The key holds a string, with what clients of memcached keep with it.
     PutStamped {
@@ -168,7 +184,7 @@ pub enum Effect<'a> {
 }
 
 impl<'a> Effect<'a> {
-    /// The key that changes; `None` if all do.
+    /// The key that changes; `None` if several do, or all.
     pub fn key(&self) -> Option<&'a [u8]> {
         match *self {
             Self::Put { key, .. }
@@ -179,7 +195,7 @@ impl<'a> Effect<'a> {
             | Self::HashExpire { key, .. }
             | Self::Delete { key }
             | Self::Expire { key, .. } => Some(key),
-            Self::Clear => None,
+            Self::PutAll { .. } | Self::Clear => None,
         }
     }
 }
@@ -385,6 +401,10 @@ impl Keyspace {
                 self.put(key, item, deadline_ms)?;
                 Ok(Change::any(true))
             }
+            Effect::PutAll { strings } => {
+                self.put_all(strings)?;
+                Ok(Change::any(!strings.is_empty()))
+            }
             Effect::PutStamped {
                 key,
                 parts,
@@ -474,8 +494,41 @@ impl Keyspace {
         self.insert(key, item, deadline_ms)
     }
 
+    /// Puts all strings or none. Where keys are kept from eviction, the room for all is set aside before
+    /// the first is put; elsewhere each finds room, since what is in its way may be evicted.
+    fn put_all(&self, strings: &[NewString<'_>]) -> Result<(), EffectError> {
+        let items = strings
+            .iter()
+            .map(|string| Item::from_bytes(string.key, object::STRING, &[string.bytes]));
+        let items: SmallVec<[Entry; 16]> = items.collect::<Result<_, _>>()?;
+        let bytes = items.iter().map(weight_bytes).sum();
+        let mut room = None;
+        if bytes > self.cache.capacity() {
+            return Err(EffectError::Full);
+        }
+        if self.scope() != EvictionScope::AllKeys {
+            room = Some(self.cache.reserve(bytes).ok_or(EffectError::Full)?);
+        }
+        for (string, item) in strings.iter().zip(items) {
+            self.insert_into(room.as_mut(), string.key, item, string.deadline_ms)?;
+        }
+        Ok(())
+    }
+
     /// As [`put`](Self::put), of an item that is in the place of one about as heavy.
     fn insert(&self, key: &[u8], item: Entry, deadline_ms: Option<u64>) -> Result<(), EffectError> {
+        self.insert_into(None, key, item, deadline_ms)
+    }
+
+    /// As [`insert`](Self::insert), with room that was set aside, if any was.
+    #[inline]
+    fn insert_into(
+        &self,
+        room: Option<&mut Reservation<'_, Entry, (), KeyHasher>>,
+        key: &[u8],
+        item: Entry,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), EffectError> {
         let scope = self.scope();
         let pinning = match scope {
             // Nothing is pinned, or what is still is about to be unpinned.
@@ -488,7 +541,11 @@ impl Keyspace {
             pinning,
             keeps_old: true,
         };
-        if !self.cache.insert_with(item, (), options).is_admitted() {
+        let insertion = match room {
+            Some(room) => room.insert_with(item, (), options),
+            None => self.cache.insert_with(item, (), options),
+        };
+        if !insertion.is_admitted() {
             return Err(EffectError::Full);
         }
         self.follow_scope(key, deadline_ms, scope);
@@ -544,4 +601,81 @@ impl Drop for Promise<'_> {
 /// that it has, which is not yet never: the key still is one that expires.
 fn deadline_ns(deadline_ms: u64) -> u64 {
     deadline_ms.saturating_mul(1_000_000).min(u64::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, EffectError, Keyspace, NewString};
+    use crate::config::{MemoryPolicy, SettingValue};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    #[test]
+    fn strings_are_put_all_or_none_while_others_take_room() {
+        for name in ["volatile-lru", "noeviction"] {
+            let policy = MemoryPolicy::from_text(name).expect("a policy");
+            let keyspace = Keyspace::new(2, 100_000, &policy, |_, _| ()).expect("a bound");
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| fill_and_drain(&keyspace, &is_over));
+                let (mut put, mut refused) = (0, 0);
+                while put < 40 || refused < 40 {
+                    if put_many(&keyspace) {
+                        put += 1;
+                    } else {
+                        refused += 1;
+                    }
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            keyspace.cache().validate();
+        }
+    }
+
+    /// Puts small strings until there is no room, removes them, and begins anew.
+    fn fill_and_drain(keyspace: &Keyspace, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            let mut filled = 0_u64;
+            let put = |key: u64| {
+                let effect = Effect::Put {
+                    key: &key.to_le_bytes(),
+                    parts: &[&[0; 100]],
+                    deadline_ms: None,
+                };
+                keyspace.apply(effect).is_ok()
+            };
+            while put(filled) {
+                filled += 1;
+            }
+            for key in 0..filled {
+                let key = &key.to_le_bytes();
+                let removed = keyspace.apply(Effect::Delete { key });
+                assert!(removed.expect("a removal needs no room").is_any);
+            }
+        }
+    }
+
+    /// Puts strings that fill half of the keyspace, and removes them. Whether there was room.
+    fn put_many(keyspace: &Keyspace) -> bool {
+        let keys: Vec<String> = (0..50).map(|key| key.to_string()).collect();
+        let strings: Vec<NewString<'_>> = keys
+            .iter()
+            .map(|key| NewString {
+                key: key.as_bytes(),
+                bytes: &[1; 900],
+                deadline_ms: None,
+            })
+            .collect();
+        let result = keyspace.apply(Effect::PutAll { strings: &strings });
+        let found = keys.iter().filter(|key| keyspace.contains(key.as_bytes()));
+        assert_eq!(found.count(), if result.is_ok() { 50 } else { 0 });
+        for key in &keys {
+            let key = key.as_bytes();
+            keyspace
+                .apply(Effect::Delete { key })
+                .expect("a removal needs no room");
+        }
+        assert!(matches!(result, Ok(_) | Err(EffectError::Full)));
+        result.is_ok()
+    }
 }

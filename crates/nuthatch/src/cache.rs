@@ -8,6 +8,7 @@ use crate::expiration::Lifetime;
 use crate::flight::Flights;
 use crate::policy::Policy;
 use crate::removal::Insertion;
+use crate::reservation::Reservation;
 use crate::shard::Guarded;
 use crate::stats::StatsSnapshot;
 use crate::store::Expect;
@@ -102,6 +103,16 @@ pub enum Deadline {
     /// do not move it, under time to idle neither. A time that is over makes an entry that is expired
     /// at once; what it replaces is gone. `u64::MAX`, which no clock reaches, is never.
     At(u64),
+}
+
+impl Deadline {
+    pub(crate) fn lifetime(self) -> Lifetime {
+        match self {
+            Self::Configured => Lifetime::Configured,
+            Self::Never => Lifetime::Until(None),
+            Self::At(ns) => Lifetime::until(Some(ns)),
+        }
+    }
 }
 
 /// How [`Cache::insert_with`] inserts. As [`Cache::insert`], unless said otherwise.
@@ -488,11 +499,7 @@ where
     /// assert_eq!(cache.get("nut"), Some(7));
     /// ```
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> Insertion {
-        let lifetime = match options.deadline {
-            Deadline::Configured => Lifetime::Configured,
-            Deadline::Never => Lifetime::Until(None),
-            Deadline::At(ns) => Lifetime::until(Some(ns)),
-        };
+        let lifetime = options.deadline.lifetime();
         if options.pinning == Pinning::AsBefore && !options.keeps_old {
             return on_engine!(self, store => store.put(key, value, lifetime));
         }
@@ -500,6 +507,29 @@ where
             pinning, keeps_old, ..
         } = options;
         on_engine!(self, store => store.put_with(key, value, lifetime, pinning, keeps_old))
+    }
+
+    /// Sets `weight` aside for entries that are inserted with what is returned, so that all of them find
+    /// room; evicts for it what has to go. `None` if there is not as much to be had: nothing may be
+    /// evicted, or others hold it.
+    ///
+    /// Until it is dropped, [`weight`](Self::weight) counts it, and others have so much less room.
+    ///
+    /// ```
+    /// use nuthatch::{Cache, InsertOptions, Insertion};
+    /// let cache: Cache<&str, u64> = Cache::new(3);
+    /// cache.insert("nut", 7);
+    /// cache.pin("nut");
+    /// assert!(cache.reserve(3).is_none(), "the nut stays");
+    /// let mut reserved = cache.reserve(2).expect("room for two");
+    /// for key in ["leaf", "twig"] {
+    ///     let inserted = reserved.insert_with(key, 1, InsertOptions::default());
+    ///     assert_eq!(inserted, Insertion::Created);
+    /// }
+    /// ```
+    pub fn reserve(&self, weight: u64) -> Option<Reservation<'_, K, V, S>> {
+        let is_reserved = on_engine!(self, store => store.reserve(weight));
+        is_reserved.then(|| Reservation::new(self, weight))
     }
 
     /// Gives the live entry of `key` the deadline `deadline_ns`, in nanoseconds of the cache's

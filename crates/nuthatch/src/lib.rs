@@ -248,6 +248,7 @@ mod page_allocator;
 mod persistence;
 pub mod policy;
 mod removal;
+mod reservation;
 mod shard;
 mod slab;
 #[cfg(feature = "snapshot")]
@@ -271,6 +272,7 @@ pub use item::{Item, ItemTooLarge, ItemValue};
 pub use page_allocator::PageAllocator;
 pub use policy::Policy;
 pub use removal::{Insertion, RemovalCause};
+pub use reservation::Reservation;
 pub use stats::StatsSnapshot;
 pub use store::Store;
 

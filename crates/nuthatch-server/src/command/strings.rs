@@ -8,7 +8,7 @@ use super::{
 };
 use crate::context::{Context, Event};
 use crate::error::{CommandError, CommandResult};
-use crate::keyspace::{Effect, View};
+use crate::keyspace::{Effect, NewString, View};
 use nuthatch_wire::number::parse_u64;
 use nuthatch_wire::resp::{Args, Reply};
 use smallvec::SmallVec;
@@ -564,11 +564,23 @@ fn check_pairs(args: Args<'_>, command: &'static str) -> CommandResult {
 
 fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     check_pairs(args, "mset")?;
-    for (key, value) in pairs(args.from(1)) {
-        ctx.put(key, value, None, SET)?;
-    }
+    set_all(ctx, pairs(args.from(1)))?;
     ctx.reply.ok();
     Ok(())
+}
+
+/// Sets all these keys or, if there is no room for all, none.
+fn set_all<'a>(
+    ctx: &mut Context<'_>,
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> CommandResult {
+    let strings = pairs.map(|(key, bytes)| NewString {
+        key,
+        bytes,
+        deadline_ms: None,
+    });
+    let strings: SmallVec<[NewString<'_>; 16]> = strings.collect();
+    ctx.put_all(&strings, SET, None)
 }
 
 fn msetnx(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
@@ -576,9 +588,7 @@ fn msetnx(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
     let list = args.from(1);
     let is_set = !pairs(list).any(|(key, _)| ctx.keyspace().contains(key));
     if is_set {
-        for (key, value) in pairs(list) {
-            ctx.put(key, value, None, SET)?;
-        }
+        set_all(ctx, pairs(list))?;
     }
     ctx.reply.integer(i64::from(is_set));
     Ok(())
@@ -594,9 +604,12 @@ fn msetex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         return Err(CommandError::Syntax);
     }
     let options = StringOptions::read(args, end, Family::Mset)?;
-    if let Lifetime::Given(number, unit) = options.lifetime {
-        given_deadline_ms(number, unit, ctx.now_ms(), "msetex")?;
-    }
+    let given_ms = match options.lifetime {
+        Lifetime::Given(number, unit) => {
+            Some(given_deadline_ms(number, unit, ctx.now_ms(), "msetex")?)
+        }
+        Lifetime::Default | Lifetime::Kept | Lifetime::Never => None,
+    };
     let list = || pairs(args.from(2)).take(numkeys);
     let keyspace = ctx.keyspace();
     let is_set = match options.condition {
@@ -604,15 +617,23 @@ fn msetex(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         Condition::Present => list().all(|(key, _)| keyspace.contains(key)),
         Condition::Always | Condition::Equal(_) => true,
     };
-    if is_set {
-        // The condition is one of all keys, and the first may be named again.
-        let options = StringOptions {
-            condition: Condition::Always,
-            ..options
-        };
-        for (key, value) in list() {
-            set_as(ctx, key, value, &options, "msetex")?;
+    if is_set && given_ms.is_some_and(|given_ms| given_ms <= ctx.now_ms()) {
+        for (key, _) in list() {
+            ctx.delete_expired(key)?;
         }
+    } else if is_set {
+        let is_kept = options.lifetime == Lifetime::Kept;
+        let deadline_ms = |key| {
+            let kept = || keyspace.peek(key, |view| view.deadline_ms()).flatten();
+            given_ms.or_else(|| is_kept.then(kept).flatten())
+        };
+        let strings = list().map(|(key, bytes)| NewString {
+            key,
+            bytes,
+            deadline_ms: deadline_ms(key),
+        });
+        let strings: SmallVec<[NewString<'_>; 16]> = strings.collect();
+        ctx.put_all(&strings, SET, given_ms.map(|_| EXPIRE))?;
     }
     ctx.reply.integer(i64::from(is_set));
     Ok(())

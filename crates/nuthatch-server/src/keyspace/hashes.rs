@@ -67,6 +67,7 @@ impl Keyspace {
                 Ok(change)
             }
             Effect::Put { .. }
+            | Effect::PutAll { .. }
             | Effect::PutStamped { .. }
             | Effect::Delete { .. }
             | Effect::Expire { .. }

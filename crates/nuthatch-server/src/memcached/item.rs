@@ -1,5 +1,6 @@
 //! A key as memcached sees it: bytes, flags, a unique number, a time to live.
 
+use crate::config::EvictionScope;
 use crate::context::{Context, Event};
 use crate::keyspace::{Effect, Keyspace, View};
 use crate::stamp::Stamp;
@@ -157,6 +158,18 @@ pub(super) fn put(
         stamp,
         deadline_ms,
     };
+    // Where nothing may be evicted, room that others were promised is not taken.
+    let mut _promise = None;
+    if ctx.keyspace().scope() == EvictionScope::Nothing {
+        let bytes = key.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        let promise = ctx.keyspace().promise_room(bytes as u64);
+        if promise.is_none() {
+            return Err(NoRoom {
+                is_too_large: false,
+            });
+        }
+        _promise = promise;
+    }
     match ctx.apply(effect, event) {
         Ok(_) => Ok(()),
         Err(error) => Err(NoRoom {

@@ -251,6 +251,42 @@ fn policies_change_while_clients_write() {
     client.check(&[(&format!("SET all {all}"), "+OK"), ("KEYS w*", "[]")]);
 }
 
+/// `MSET` put some of its keys and then answered an error, where keys without a deadline had filled the
+/// memory, and where a value was larger than all of it.
+#[test]
+fn several_keys_are_written_all_or_none() {
+    for policy in ["allkeys-lru", "volatile-lru", "noeviction"] {
+        let server = small(policy);
+        let mut client = server.client();
+        let value = "x".repeat(VALUE_BYTES);
+        if policy != "allkeys-lru" {
+            fill(&mut client, "keep");
+            client.check(&[("DEL keep0 keep1 keep2", ":3")]);
+        }
+        let small: Vec<String> = (0..6).map(|number| format!("m{number} {value}")).collect();
+        let huge = format!("m0 x m1 {}", "x".repeat(1 << 20));
+        let requests = match policy {
+            "allkeys-lru" => vec![huge],
+            _ => vec![small.join(" "), huge],
+        };
+        for pairs in requests {
+            let keys = pairs.matches('m').count();
+            client.check(&[
+                (&format!("MSET {pairs}"), FULL),
+                ("EXISTS m0 m1 m2 m3 m4 m5", ":0"),
+                (&format!("MSETNX {pairs}"), FULL),
+                (&format!("MSETEX {keys} {pairs}"), FULL),
+                (&format!("MSETEX {keys} {pairs} EX 100"), FULL),
+                ("EXISTS m0 m1 m2 m3 m4 m5", ":0"),
+            ]);
+        }
+        client.check(&[
+            (&format!("MSET m0 {value} m1 {value}"), "+OK"),
+            ("EXISTS m0 m1", ":2"),
+        ]);
+    }
+}
+
 /// What test suites of Redis do: they write until `used_memory` is at `maxmemory`, and then what they
 /// write evicts.
 #[test]

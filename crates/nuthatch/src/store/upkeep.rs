@@ -174,6 +174,15 @@ where
         op.end();
     }
 
+    /// Evicts while the total exceeds the bound, if it does.
+    pub(super) fn evict_all_excess(&self) {
+        if self.bound.excess() > 0 {
+            let mut op = self.op();
+            while self.evict_excess(&mut op, Room::OfAll) {}
+            op.end();
+        }
+    }
+
     /// Goes once through all shards and evicts while the total exceeds the bound. Returns whether
     /// it evicted anything.
     fn evict_excess<'s>(&'s self, op: &mut Op<'s, K, V>, room: Room) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{Listener, Store};
 use crate::bound::Bound;
-use crate::cache::Pinning;
+use crate::cache::{InsertOptions, Pinning};
 use crate::expiration::Lifetime;
 use crate::hazard::{Protection, protect, thread_index};
 use crate::policy::{EntryId, EvictionPolicy, HitMode};
@@ -144,6 +144,8 @@ struct Request<K, V> {
     pinning: Pinning,
     /// Whether what it would replace stays if there is no room.
     keeps_old: bool,
+    /// Weight that was taken from the bound for it before.
+    reserved: u64,
 }
 
 const LINKED_ONCE: &str = "an entry is linked once";
@@ -247,6 +249,7 @@ where
             expect,
             pinning: Pinning::AsBefore,
             keeps_old: false,
+            reserved: 0,
         })
     }
 
@@ -268,6 +271,7 @@ where
             expect: Expect::Anything,
             pinning,
             keeps_old,
+            reserved: 0,
         });
         match inserted {
             Ok(insertion) => insertion,
@@ -275,11 +279,83 @@ where
         }
     }
 
+    /// As [`put_with`](Self::put_with), with weight out of `left`, which was [reserved](Self::reserve).
+    pub(crate) fn put_reserved(
+        &self,
+        key: K,
+        value: V,
+        options: InsertOptions,
+        left: &mut u64,
+    ) -> Insertion {
+        let lifetime = options.deadline.lifetime();
+        self.expiration.prepare(lifetime);
+        let weight = self.weigh(&key, &value);
+        let reserved = u64::from(weight).min(*left);
+        *left -= reserved;
+        let inserted = self.fulfil(Request {
+            hash: self.hash(&key),
+            weight,
+            entry: Some(Entry { key, value }),
+            lifetime,
+            expect: Expect::Anything,
+            pinning: options.pinning,
+            keeps_old: options.keeps_old,
+            reserved,
+        });
+        // What was reserved before the bound was lowered is linked all the same.
+        self.evict_all_excess();
+        match inserted {
+            Ok(insertion) => insertion,
+            Err(_) => unreachable!("anything was expected"),
+        }
+    }
+
+    /// Takes weight from the bound, and evicts for it. Returns whether it did.
+    pub(crate) fn reserve(&self, weight: u64) -> bool {
+        if weight > self.bound.capacity() {
+            return false;
+        }
+        let mut op = self.op();
+        // Threads begin at different shards.
+        let first = thread_index();
+        let mut attempts = 0;
+        let is_reserved = loop {
+            self.bound.give_excess(&mut op.credit);
+            if op.credit < weight && self.bound.try_take(weight - op.credit) {
+                op.credit = weight;
+            }
+            if op.credit >= weight {
+                op.credit -= weight;
+                break true;
+            }
+            let evicted = [Room::OfShare, Room::OfAll]
+                .into_iter()
+                .any(|room| self.evict_from(first, self.shards.len(), &mut op, weight, room));
+            if !evicted {
+                // As in `fulfil`.
+                op.settle();
+                attempts += 1;
+                std::thread::yield_now();
+            }
+            if attempts == ROOM_ATTEMPTS {
+                break false;
+            }
+        };
+        op.end();
+        is_reserved
+    }
+
+    /// Gives back what was reserved and not used.
+    pub(crate) fn unreserve(&self, weight: u64) {
+        self.bound.give(weight);
+    }
+
     /// The long way of an insertion, which does all that may be needed.
     fn fulfil(&self, mut request: Request<K, V>) -> Result<Insertion, (K, V)> {
         let index = self.shard_index(request.hash);
         self.shards[index].prefetch(request.hash);
         let mut op = self.op();
+        op.credit = request.reserved;
         let mut room = Room::OfShare;
         let mut attempts = 0;
         let insertion = loop {
@@ -431,7 +507,8 @@ where
         {
             return Step::Unexpected;
         }
-        if u64::from(request.weight) > self.bound.capacity() {
+        let is_reserved = request.reserved > 0 && request.reserved == u64::from(request.weight);
+        if u64::from(request.weight) > self.bound.capacity() && !is_reserved {
             // Counted and removed where a key that finds no room is.
             self.reject_found(exclusive, op, found, request);
             return Step::Done(Insertion::Rejected);
@@ -439,7 +516,9 @@ where
         let (mut prepared, mut evicted) = (false, false);
         loop {
             // If the bound was lowered, weight that belongs to no entry goes first.
-            self.bound.give_excess(&mut op.credit);
+            if !is_reserved {
+                self.bound.give_excess(&mut op.credit);
+            }
             let old_weight = found.map_or(0, |(_, id)| exclusive.weight(id));
             let needed = u64::from(request.weight.saturating_sub(old_weight));
             if op.credit < needed && self.bound.try_take(needed - op.credit) {
@@ -577,13 +656,26 @@ where
         needed: u64,
         room: Room,
     ) -> bool {
-        let count = self.shards.len();
+        self.evict_from(own + 1, self.shards.len() - 1, op, needed, room)
+    }
+
+    /// Evicts from one of `count` shards, from `first` on and around, until `needed` is there or that
+    /// shard has no more to give. Returns whether anything was evicted.
+    #[cold]
+    fn evict_from<'s>(
+        &'s self,
+        first: usize,
+        count: usize,
+        op: &mut Op<'s, K, V>,
+        needed: u64,
+        room: Room,
+    ) -> bool {
         let floor = |index: usize| match room {
             Room::OfShare => self.bound.share(index),
             Room::OfAll => 0,
         };
-        let others = (own + 1..own + count).map(|index| index % count);
-        for index in others.filter(|&index| self.shards[index].weight() > floor(index)) {
+        let shards = (first..first + count).map(|index| index % self.shards.len());
+        for index in shards.filter(|&index| self.shards[index].weight() > floor(index)) {
             let mut exclusive = self.shards[index].lock();
             let mut evicted = false;
             while op.credit < needed && exclusive.total_weight() > floor(index) {
