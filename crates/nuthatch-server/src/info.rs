@@ -259,6 +259,8 @@ fn of_memory(report: &mut Report, server: &Server) {
     if let Some(machine) = memory::machine_bytes() {
         report.bytes("total_system_memory", machine);
     }
+    // Clients' buffers lower the bound of the keys; nothing is left out of it.
+    report.line("mem_not_counted_for_evict", 0);
     report.bytes("maxmemory", server.max_memory_bytes.load(Ordering::Relaxed));
     report.line(
         "maxmemory_policy",

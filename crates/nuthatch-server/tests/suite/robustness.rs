@@ -215,24 +215,50 @@ fn garbage_ends_its_own_connection_at_most() {
 #[test]
 fn errors_of_the_protocol_are_told_before_the_connection_ends() {
     let server = Running::start();
-    for (bytes, error) in [
+    // Announced and not sent: the client may still do so.
+    let mut patient = server.client();
+    patient.send(b"*2147483647\r\n$4\r\n");
+    let digits = "1".repeat(70_000);
+    let lines = [
+        (digits.clone(), "too big inline request"),
+        (format!("*{digits}"), "too big mbulk count string"),
+        (format!("*1\r\n${digits}"), "too big bulk count string"),
+    ];
+    let short = [
+        ("set \"a b\r\n", "unbalanced quotes in request"),
+        ("set 'a b\r\n", "unbalanced quotes in request"),
+        ("*x\r\n", "invalid multibulk length"),
+        ("*\r\n", "invalid multibulk length"),
+        ("*+1\r\n", "invalid multibulk length"),
+        ("*01\r\n", "invalid multibulk length"),
+        ("*2147483648\r\n", "invalid multibulk length"),
+        ("*9223372036854775808\r\n", "invalid multibulk length"),
+        ("*1\r\n$x\r\n", "invalid bulk length"),
+        ("*1\r\n$\r\n", "invalid bulk length"),
+        ("*1\r\n$-1\r\n", "invalid bulk length"),
+        ("*1\r\n$536870913\r\n", "invalid bulk length"),
+        ("*1\r\n$9223372036854775808\r\n", "invalid bulk length"),
+        ("*1\r\nGET\r\n", "expected '$', got 'G'"),
+        ("*1\r\n$4\r\nPINGxx", "invalid CRLF in request"),
         (
-            &b"*x\r\n"[..],
-            "-ERR Protocol error: invalid multibulk length\r\n",
+            "*2\r\n$4\r\nECHO\r\n$1\r\nxyz\r\n",
+            "invalid CRLF in request",
         ),
-        (
-            b"*1\r\n$x\r\n",
-            "-ERR Protocol error: invalid bulk length\r\n",
-        ),
-        (
-            b"*1\r\nGET\r\n",
-            "-ERR Protocol error: expected '$', got 'G'\r\n",
-        ),
-    ] {
+    ];
+    let short = short.map(|(bytes, error)| (bytes.to_owned(), error));
+    for (bytes, error) in short.into_iter().chain(lines) {
         let mut client = server.client();
-        client.send(bytes);
-        assert_eq!(client.read_to_end(), error.as_bytes());
+        client.send(b"PING\r\n");
+        client.send(bytes.as_bytes());
+        let told = client.read_to_end();
+        let expected = format!("+PONG\r\n-ERR Protocol error: {error}\r\n");
+        assert_eq!(String::from_utf8_lossy(&told), expected, "{bytes:.40}");
     }
+    // No requests, and no errors.
+    let mut client = server.client();
+    client.send(b"*0\r\n*-1\r\n*-10\r\n\r\n");
+    client.check(&[("PING", "+PONG")]);
+    drop(patient);
 }
 
 #[test]

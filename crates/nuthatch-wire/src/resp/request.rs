@@ -10,7 +10,7 @@ use std::ops::Index;
 /// What a request may ask for at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Arguments of one request.
+    /// Arguments of one request. Nothing is set aside for those that are only announced.
     pub max_args: usize,
     /// Bytes of one argument.
     pub max_bulk_bytes: usize,
@@ -22,7 +22,7 @@ impl Default for Limits {
     /// Redis' own: a million arguments, 512 MiB each, inline commands of 64 KiB.
     fn default() -> Self {
         Self {
-            max_args: 1024 * 1024,
+            max_args: i32::MAX as usize,
             max_bulk_bytes: 512 * 1024 * 1024,
             max_inline_bytes: 64 * 1024,
         }
@@ -621,7 +621,8 @@ mod tests {
     fn what_is_no_request_is_an_error() {
         let error = |input: &[u8]| requests(input, input.len()).unwrap_err();
         assert_eq!(error(b"*x\r\n"), ProtocolError::ArgumentCount);
-        assert_eq!(error(b"*1048577\r\n"), ProtocolError::ArgumentCount);
+        assert_eq!(error(b"*2147483648\r\n"), ProtocolError::ArgumentCount);
+        assert_eq!(requests(b"*2147483647\r\n", 20), Ok(vec![]), "it goes on");
         assert_eq!(error(b"*1\r\n+OK\r\n"), ProtocolError::NoBulk(b'+'));
         assert_eq!(error(b"*1\r\n$-1\r\n"), ProtocolError::BulkLength);
         assert_eq!(error(b"*1\r\n$536870913\r\n"), ProtocolError::BulkLength);
