@@ -14,9 +14,9 @@
 //! only for items that the meta flags `h` and `l` ask for: keeping it for all would make every read a
 //! write.
 
+mod equivalent;
 mod item;
 mod meta;
-mod permission;
 mod stats;
 mod store;
 
@@ -30,6 +30,7 @@ use crate::locks::Held;
 use crate::server::{Server, WorkerHandle};
 use crate::session::Session;
 use crate::version;
+use crate::watch::Reasons;
 use item::Found;
 use nuthatch_wire::memcached::{Refusal, Request, RequestError, Words};
 use nuthatch_wire::resp::Reply;
@@ -75,8 +76,11 @@ impl Shared {
     }
 }
 
-/// Flushes all keys if a `flush_all` has set this time for it.
+/// Flushes all keys if a `flush_all` has set this time for it, and clients are not paused.
 pub fn flush_if_due(server: &Server, config: &Config, worker: &WorkerHandle) {
+    if server.observers.attention.get().contains(Reasons::PAUSED) {
+        return;
+    }
     let now_ms = crate::clock::now_ms();
     if !server.memcached.take_flush(now_ms) {
         return;
@@ -106,13 +110,24 @@ fn flush(ctx: &mut Context<'_>) {
         .expect("clearing needs no room");
 }
 
-/// Runs what a client has sent and writes the reply.
+/// Runs what a client has sent and writes the reply, unless it must wait until a pause is over: then the
+/// session says so, and it is to be run again.
 pub fn execute(ctx: &mut Context<'_>, request: Result<Request<'_>, Refusal<'_>>) {
     if !ctx.session.is_authenticated {
         return authenticate(ctx, request);
     }
     match request {
-        Ok(request) if permission::is_granted(ctx, &request) => run(ctx, request),
+        Ok(request) if equivalent::is_granted(ctx, &request) => {
+            let reasons = ctx.server.observers.attention.get();
+            if reasons.contains(Reasons::PAUSED) && equivalent::must_wait(ctx, &request) {
+                ctx.session.set_waiting(true, ctx.server);
+                return;
+            }
+            run(ctx, request);
+            if reasons.contains(Reasons::MONITORED) {
+                equivalent::show(ctx, &request);
+            }
+        }
         Ok(_) => {
             ctx.worker.stats.errors.add(1);
             answer(ctx, false, "CLIENT_ERROR no permission");

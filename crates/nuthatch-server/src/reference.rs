@@ -86,6 +86,16 @@ const DIFFERENT: &[(&str, &str)] = &[
         "The errors that Redis answers where its policy does not keep the number. No policy here does: an \
          entry has one byte for the policy, which no policy makes a count of all uses or a time.",
     ),
+    (
+        "`MONITOR` and `CLIENT PAUSE` beside clients of memcached",
+        "Their requests are shown as the commands of Redis that do the same to the same keys, one a key, \
+         without what those have no words for, such as flags; and wait when those would. A value that is \
+         refused for its size removes the one that it was to replace also in a pause.",
+    ),
+    (
+        "The size of memcached's items",
+        "Bounded by `proto-max-bulk-len`, as Redis' values are, and not by memcached's 1 MB.",
+    ),
 ];
 
 /// The page.

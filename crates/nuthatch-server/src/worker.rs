@@ -835,6 +835,9 @@ impl Worker {
                         in_transaction: false,
                     };
                     memcached::execute(&mut context, request);
+                    if connection.session.is_waiting() {
+                        break;
+                    }
                     consumed += length;
                 }
                 Parsed::Skipped { consumed: length } => consumed += length,

@@ -34,7 +34,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .docs(
             Group::Server,
             "1.0.0",
-            "<SLEEP seconds | SET-ACTIVE-EXPIRE <0 | 1> | OBJECT key | PROTOCOL kind | HELP>",
+            "<SLEEP seconds | SET-ACTIVE-EXPIRE <0 | 1> | OBJECT key | PROTOCOL kind | ERROR text | HELP>",
             "Looks inside, waits, or answers as asked, for tests of clients.",
         ),
     Command::container(
@@ -80,6 +80,8 @@ pub(super) const COMMANDS: &[Command] = &[
 /// What `DEBUG HELP` prints.
 const DEBUG_HELP: &[&str] = &[
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ERROR <text>",
+    "    Answers this text as an error.",
     "OBJECT <key>",
     "    Tells how a key's value is kept.",
     "PROTOCOL <string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false>",
@@ -119,6 +121,8 @@ fn debug(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         object(ctx, args.at(2))
     } else if is("PROTOCOL", 3) {
         protocol(ctx, args.at(2))
+    } else if is("ERROR", 3) {
+        Err(String::from_utf8_lossy(args.at(2)).into_owned().into())
     } else if is("HELP", 2) {
         ctx.reply.array(DEBUG_HELP.len());
         for line in DEBUG_HELP {

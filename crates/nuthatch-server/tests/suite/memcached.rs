@@ -1,6 +1,7 @@
 //! memcached's protocol over the same keys as Redis', request by request.
 
-use crate::harness::{Client, Running};
+use crate::harness::{Client, PATIENCE, Running};
+use std::time::Instant;
 
 fn start(settings: &[(&str, &str)]) -> Running {
     let mut all = vec![("memcached-port", "free")];
@@ -516,4 +517,114 @@ fn requests_in_pieces_and_in_one_piece_are_answered_alike() {
         client.send(&[*byte]);
     }
     assert_eq!(client.read_bytes(whole.len()), whole);
+}
+
+#[test]
+fn a_pause_holds_writes_of_memcached_back_too() {
+    let server = start(&[]);
+    let (mut writer, mut reader, mut other) = (connect(&server), connect(&server), server.client());
+    check(&mut writer, &[("set a 0 0 1\r\nx", "STORED")]);
+    other.check(&[("CLIENT PAUSE 100000 WRITE", "+OK")]);
+    writer.send(b"get a\r\nset a 0 0 3\r\nnew\r\nget a\r\n");
+    assert_eq!(writer.read_line(), "VALUE a 0 1");
+    assert_eq!(
+        (writer.read_line().as_str(), writer.read_line().as_str()),
+        ("x", "END")
+    );
+    // Until the write waits.
+    let patience = Instant::now() + PATIENCE;
+    while !other
+        .call("INFO clients")
+        .text()
+        .contains("blocked_clients:1\r\n")
+    {
+        assert!(Instant::now() < patience, "a client waits");
+    }
+    check(
+        &mut reader,
+        &[
+            ("get a", "VALUE a 0 1\r\nx\r\nEND"),
+            ("mg a v", "VA 1\r\nx"),
+        ],
+    );
+    other.check(&[("GET a", "\"x\""), ("CLIENT UNPAUSE", "+OK")]);
+    assert_eq!(writer.read_line(), "STORED");
+    assert_eq!(writer.read_line(), "VALUE a 0 3");
+    assert_eq!(
+        (writer.read_line().as_str(), writer.read_line().as_str()),
+        ("new", "END")
+    );
+    for write in [
+        "delete a",
+        "incr a 1",
+        "touch a 1",
+        "gat 1 a",
+        "flush_all",
+        "md a",
+        "ma a",
+        "ms a 1\r\ny",
+        "mg a N1",
+        "append a 0 0 1\r\ny",
+    ] {
+        other.check(&[("CLIENT PAUSE 100000 WRITE", "+OK")]);
+        let mut client = connect(&server);
+        client.send(format!("{write}\r\n").as_bytes());
+        let patience = Instant::now() + PATIENCE;
+        while !other
+            .call("INFO clients")
+            .text()
+            .contains("blocked_clients:1\r\n")
+        {
+            assert!(Instant::now() < patience, "{write} waits");
+        }
+        drop(client);
+        while !other
+            .call("INFO clients")
+            .text()
+            .contains("blocked_clients:0\r\n")
+        {
+            assert!(Instant::now() < patience, "{write} waits no longer");
+        }
+        other.check(&[("GET a", "\"new\""), ("CLIENT UNPAUSE", "+OK")]);
+    }
+}
+
+#[test]
+fn monitors_see_what_memcached_is_asked_as_redis_would_call_it() {
+    let server = start(&[]);
+    let (mut client, mut monitor) = (connect(&server), server.client());
+    monitor.check(&[("MONITOR", "+OK")]);
+    check(
+        &mut client,
+        &[
+            ("set a 7 0 3\r\nx y", "STORED"),
+            ("get a b", "VALUE a 7 3\r\nx y\r\nEND"),
+            ("gat 100 a", "VALUE a 7 3\r\nx y\r\nEND"),
+            (
+                "version",
+                &format!("VERSION {}", nuthatch_server::version::MEMCACHED),
+            ),
+            ("incr n 5", "NOT_FOUND"),
+            ("touch a 50", "TOUCHED"),
+            ("ms m 1\r\nz", "HD"),
+            ("mg m v", "VA 1\r\nz"),
+            ("md m", "HD"),
+            ("flush_all", "OK"),
+        ],
+    );
+    for expected in [
+        r#""set" "a" "x y""#,
+        r#""get" "a""#,
+        r#""get" "b""#,
+        r#""getex" "a" "ex" "100""#,
+        r#""incrby" "n" "5""#,
+        r#""expire" "a" "50""#,
+        r#""set" "m" "z""#,
+        r#""get" "m""#,
+        r#""del" "m""#,
+        r#""flushall""#,
+    ] {
+        let line = monitor.read().to_string();
+        assert!(line.ends_with(&format!("] {expected}")), "{line}");
+    }
 }

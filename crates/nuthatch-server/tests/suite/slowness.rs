@@ -123,6 +123,7 @@ fn values_of_all_kinds_are_answered_for_tests_of_clients() {
         ("DEBUG PROTOCOL map", "{:0: #f, :1: #t, :2: #f}"),
         ("DEBUG PROTOCOL set", "~[:0, :1, :2]"),
         ("DEBUG PROTOCOL null", "nil"),
+        ("DEBUG ERROR WRONG", "-WRONG"),
     ]);
     client.check(&[(
         "DEBUG NONSENSE",

@@ -298,3 +298,18 @@ fn an_invalidation_comes_before_replies_to_what_was_asked_after_the_change() {
         }
     }
 }
+
+#[test]
+fn no_registration_outlives_a_flush() {
+    for_any_number_of_threads(|server| {
+        let (mut reader, mut writer) = (in_version_3(server), server.client());
+        let tracking = &server.server().observers.tracking;
+        for flush in ["FLUSHALL ASYNC", "FLUSHALL SYNC", "FLUSHDB"] {
+            reader.check(&[("CLIENT TRACKING ON", "+OK"), ("MGET a b", "[nil, nil]")]);
+            assert_eq!((tracking.keys(), tracking.items()), (2, 2));
+            writer.check(&[(flush, "+OK")]);
+            assert_eq!((tracking.keys(), tracking.items()), (0, 0), "{flush}");
+            expect(&mut reader, &[r#">["invalidate", nil]"#]);
+        }
+    });
+}
