@@ -272,5 +272,8 @@ fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
 fn quit(ctx: &mut Context<'_>, _: Args<'_>) -> CommandResult {
     ctx.reply.ok();
     ctx.session.closing = true;
+    // Whoever has read the reply may count on it that nothing more is sent here, on any thread.
+    let client = &ctx.session.client;
+    client.set_flags(ClientFlags::CLOSING, true);
     Ok(())
 }

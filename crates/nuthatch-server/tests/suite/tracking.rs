@@ -145,6 +145,30 @@ fn prefixes_are_broadcast() {
 }
 
 #[test]
+fn whoever_has_said_goodbye_hears_of_no_key() {
+    for_any_number_of_threads(|server| {
+        // On whichever thread the one who leaves is, one of these is on another. The goodbye and the
+        // change meet by chance only.
+        let mut writers = [server.client(), server.client()];
+        for round in 0..400 {
+            let writer = &mut writers[round % 2];
+            let (mut target, mut reader) = (server.client(), server.client());
+            let id = target.call("CLIENT ID").integer();
+            target.call("SUBSCRIBE __redis__:invalidate");
+            reader.call("HELLO 3");
+            reader.check(&[(&format!("CLIENT TRACKING ON REDIRECT {id}"), "+OK")]);
+            reader.call("GET k");
+            target.check(&[("QUIT", "+OK")]);
+            writer.check(&[(&format!("SET k {round}"), "+OK")]);
+            expect(
+                &mut reader,
+                &[&format!(r#">["tracking-redir-broken", :{id}]"#)],
+            );
+        }
+    });
+}
+
+#[test]
 fn invalidations_can_go_to_another_client() {
     for_any_number_of_threads(|server| {
         let (mut target, mut reader, mut writer) =
