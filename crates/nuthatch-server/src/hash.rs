@@ -120,6 +120,12 @@ impl SharedHash {
         self.heap_bytes.load(Ordering::Relaxed) + (size_of::<Self>() + COUNTS) as u64
     }
 
+    /// What its fields had allocated when its last item was weighed.
+    #[cfg(test)]
+    pub fn weighed_bytes(&self) -> u64 {
+        self.weighed_bytes.load(Ordering::Relaxed)
+    }
+
     /// The fields, which nobody changes meanwhile.
     pub fn read(&self) -> RwLockReadGuard<'_, IndexedHash> {
         self.fields.read()
