@@ -77,7 +77,6 @@ async fn serve(
             }
         });
     }
-    let mut governor = memory::Governor::default();
     let mut sampler = rates::RateSampler::default();
     let mut rounds: u64 = 0;
     while !server.is_ending.load(Ordering::Relaxed) {
@@ -97,7 +96,7 @@ async fn serve(
                 let max_tracked_keys = server.config().tracking_table_max_keys;
                 server.observers.keep_up(clock::now_ms(), max_tracked_keys);
                 server.follow_pause();
-                governor.govern(server);
+                server.govern_memory();
                 sampler.sample(server, Instant::now());
                 // The search would remove what has expired, where that is to stay for the time being.
                 if server.is_expiring.load(Ordering::Relaxed) {

@@ -6,7 +6,7 @@ use crate::client::Clients;
 use crate::clock;
 use crate::command;
 use crate::config::{self, Config, EvictionScope, Origin, SettingError};
-use crate::control::memory::{self, Usage};
+use crate::control::memory::{self, Governor, Usage};
 use crate::control::rates::Rates;
 use crate::history::History;
 use crate::hot_keys::HotKeys;
@@ -73,6 +73,7 @@ pub struct Server {
     pub max_memory_bytes: AtomicU64,
     /// How much of that is used.
     pub memory: Usage,
+    governor: Mutex<Governor>,
     /// Commands that were slow.
     pub slow_log: SlowLog,
     /// Events that took long.
@@ -116,7 +117,7 @@ impl Server {
         observers.set_event_classes(config.notify_keyspace_events);
         observers.mind_scope(config.maxmemory_policy.scope);
         let mut random = fastrand::Rng::new();
-        Ok(Arc::new(Self {
+        let server = Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
             keyspace,
@@ -133,6 +134,7 @@ impl Server {
             rejected_connections: AtomicU64::new(0),
             max_memory_bytes: AtomicU64::new(max_memory_bytes),
             memory: Usage::of_start(),
+            governor: Mutex::default(),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             rates: Rates::default(),
@@ -142,7 +144,9 @@ impl Server {
             history: Mutex::default(),
             big_keys: Mutex::default(),
             origins: Mutex::default(),
-        }))
+        });
+        server.govern_memory();
+        Ok(server)
     }
 
     /// Bytes that are used, as `used_memory` has it: up to `maxmemory`.
@@ -219,10 +223,12 @@ impl Server {
 
     fn bound_memory(&self, bytes: u64) {
         self.max_memory_bytes.store(bytes, Ordering::Relaxed);
-        self.keyspace
-            .cache()
-            .resize(bytes)
-            .expect("a bound that is not 0");
+        self.govern_memory();
+    }
+
+    /// Sets the bound of the keys so that the process comes to hold `maxmemory`.
+    pub fn govern_memory(&self) {
+        self.governor.lock().govern(self);
     }
 
     /// Keys do not expire while writes of clients are paused, neither by themselves nor by being read.

@@ -107,6 +107,8 @@ impl Usage {
 struct Sight {
     /// What the process may hold.
     bound_bytes: u64,
+    /// What it held before it had any keys.
+    start_bytes: u64,
     /// What it holds.
     resident_bytes: u64,
     /// What blocks of items take.
@@ -138,22 +140,25 @@ impl Default for Governor {
 
 /// Below this the first region, of which little is in use, says nothing of how dense the others are.
 const TELLING_BYTES: usize = 32 << 20;
+/// What is divided between keys and the rest where `maxmemory` is less than the process took to start.
+const LEAST_BYTES: f64 = 65_536.0;
 
 impl Governor {
-    /// Sets the library's bound to what `maxmemory` leaves for items.
+    /// Sets the library's bound to what `maxmemory` leaves for items. Where the system does not tell what
+    /// the process holds, that is all of it.
     pub fn govern(&mut self, server: &Server) {
-        let Some(resident_bytes) = resident_bytes() else {
-            return;
-        };
         let cache = server.keyspace.cache();
         let bound_bytes = server.max_memory_bytes.load(Ordering::Relaxed);
-        let capacity = self.capacity_bytes(Sight {
-            bound_bytes,
-            resident_bytes,
-            items: Entry::memory(),
-            weight: cache.weight(),
+        let capacity = resident_bytes().map_or(bound_bytes, |resident_bytes| {
+            self.capacity_bytes(Sight {
+                bound_bytes,
+                start_bytes: server.memory.start_bytes,
+                resident_bytes,
+                items: Entry::memory(),
+                weight: cache.weight(),
+            })
         });
-        if capacity.abs_diff(self.set_bytes) > bound_bytes / 512 && cache.resize(capacity).is_ok() {
+        if capacity.abs_diff(self.set_bytes) > capacity / 512 && cache.resize(capacity).is_ok() {
             self.set_bytes = capacity;
         }
         server.memory.follow(bound_bytes, cache.capacity());
@@ -175,15 +180,18 @@ impl Governor {
         let taken = (reserved_bytes + long_bytes) as f64;
         // Tables and buffers, which grow with the items; code, which does not.
         let others = (sight.resident_bytes as f64 - taken).max(0.0);
+        // Whatever else is resident, and a process that has held more for long keeps much of it, keys have a
+        // quarter of what it did not need from the start.
+        let floor = (bound - sight.start_bytes as f64).max(LEAST_BYTES) / 4.0;
         if used < bound / 8.0 {
             // Too few items to tell what many would cost. What is held once stays resident, so the bound
             // is come to from below.
-            return ((bound - others) * 0.7).max(bound / 4.0) as u64;
+            return ((bound - others) * 0.7).max(floor) as u64;
         }
         let cost = (used_bytes as f64 / self.density + long_bytes as f64) / used;
-        let budget = (bound - others).max(bound / 4.0) / cost;
+        let budget = (bound - others).max(floor) / cost;
         let capacity = budget * sight.weight as f64 / used;
-        capacity.clamp(bound / 4.0, bound) as u64
+        capacity.clamp(floor, bound.max(floor)) as u64
     }
 }
 
@@ -210,6 +218,7 @@ mod tests {
             self.tables = self.tables.max(50 * items);
             Sight {
                 bound_bytes: 1_000_000_000,
+                start_bytes: 10_000_000,
                 resident_bytes: 10_000_000 + self.tables + self.reserved_bytes as u64,
                 items: ItemMemory {
                     reserved_bytes: self.reserved_bytes,

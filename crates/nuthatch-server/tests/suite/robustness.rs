@@ -90,11 +90,11 @@ fn what_waits_for_a_client_that_never_reads_is_bounded() {
     let mut socket = connect(&server);
     socket.set_nonblocking(true).expect("an option");
     let pipeline = request(&["GET", "k"]).repeat(1000);
-    let mut refused = 0;
     wait_until(&mut other, || server.server().clients.len() == 2);
     let stalled = newest(&server);
-    let mut most = 0;
-    while refused < 100 {
+    let (mut most, mut refused) = (0, 0);
+    // Until as much waits as may, and then for long enough to see that no more is taken.
+    while most < most_kept || refused < 100 {
         match socket.write(&pipeline) {
             Ok(_) => refused = 0,
             Err(error) if error.kind() == ErrorKind::WouldBlock => refused += 1,
@@ -111,10 +111,6 @@ fn what_waits_for_a_client_that_never_reads_is_bounded() {
             "{most} bytes of requests wait"
         );
     }
-    assert!(
-        most >= most_kept,
-        "only {most} bytes of requests were taken"
-    );
     drop(socket);
     wait_until(&mut other, || server.server().clients.len() == 1);
 }
