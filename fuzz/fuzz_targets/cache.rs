@@ -393,6 +393,10 @@ impl Run {
         let fits = self.cache.weight() - old + self.weight(value) <= self.cache.capacity();
         let pinned = replaces && self.model[&key].pinned;
         let insertion = insert(&self.cache);
+        if let Some(known) = self.model.get_mut(&key).filter(|_| !fits) {
+            // An old value is out of date, pinned or not, and goes also where the new one is refused.
+            known.pinned = false;
+        }
         self.hear(!fits);
         assert!(
             !self.model.contains_key(&key),
