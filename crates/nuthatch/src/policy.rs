@@ -37,6 +37,7 @@ mod lru;
 mod parameter;
 mod queues;
 mod random;
+mod roster;
 mod s3_fifo;
 mod sampled_lru;
 #[cfg(test)]

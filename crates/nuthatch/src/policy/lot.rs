@@ -9,15 +9,13 @@
 //! deadlines tell what they are worth: neither knows what is used.
 
 use super::random::SplitMix64;
+use super::roster::Roster;
 use super::{Entries, EntryId, EvictionPolicy, HitMode};
 
 /// Eviction by lot; see the module's text.
 #[derive(Debug)]
 pub(super) struct Lot {
-    /// All entries, in no order.
-    ids: Vec<EntryId>,
-    /// By id: its place in `ids`. Stale for ids that are not resident.
-    places: Vec<u32>,
+    roster: Roster,
     /// How many entries an eviction draws.
     samples: u8,
     random: SplitMix64,
@@ -26,15 +24,10 @@ pub(super) struct Lot {
 impl Lot {
     pub(super) fn new(samples: u8, seed: u64) -> Self {
         Self {
-            ids: Vec::new(),
-            places: Vec::new(),
+            roster: Roster::default(),
             samples,
             random: SplitMix64::new(seed),
         }
-    }
-
-    fn draw(&mut self) -> EntryId {
-        self.ids[self.random.below(self.ids.len() as u32) as usize]
     }
 }
 
@@ -44,70 +37,54 @@ impl EvictionPolicy for Lot {
     }
 
     fn reserve(&mut self, slots: usize) {
-        if slots > self.places.len() {
-            self.ids.reserve_exact(slots - self.ids.len());
-            self.places.reserve_exact(slots - self.places.len());
-            self.places.resize(slots, 0);
-        }
+        self.roster.reserve(slots);
     }
 
     fn set_capacity(&mut self, _capacity: u64) {}
 
     fn insert(&mut self, id: EntryId, _entries: &Entries<'_>) {
-        self.places[id as usize] = self.ids.len() as u32;
-        self.ids.push(id);
+        self.roster.insert(id);
     }
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
-        if self.ids.is_empty() {
-            return None;
-        }
-        let mut victim = self.draw();
+        let mut victim = self.roster.draw(&mut self.random)?;
         if self.samples > 1 {
             let deadline_ns = |id| entries.deadline_ns(id).unwrap_or(u64::MAX);
             let mut soonest_ns = deadline_ns(victim);
             for _ in 1..self.samples {
-                let id = self.draw();
+                let id = self.roster.draw(&mut self.random)?;
                 let ns = deadline_ns(id);
                 if ns < soonest_ns {
                     (victim, soonest_ns) = (id, ns);
                 }
             }
         }
-        self.remove(victim, entries);
+        self.roster.remove(victim);
         Some(victim)
     }
 
     fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
-        let place = self.places[id as usize];
-        self.ids.swap_remove(place as usize);
-        if let Some(&moved) = self.ids.get(place as usize) {
-            self.places[moved as usize] = place;
-        }
+        self.roster.remove(id);
     }
 
     fn relocate(&mut self, from: EntryId, to: EntryId, _entries: &Entries<'_>) {
-        let place = self.places[from as usize];
-        self.places[to as usize] = place;
-        self.ids[place as usize] = to;
+        self.roster.relocate(from, to);
     }
 
     fn clear(&mut self) {
-        self.ids.clear();
+        self.roster.clear();
     }
 
     fn len(&self) -> usize {
-        self.ids.len()
+        self.roster.len()
     }
 
     fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
-        self.ids.iter().copied().for_each(visit);
+        self.roster.iter().for_each(visit);
     }
 
     fn validate(&self, _entries: &Entries<'_>) {
-        for (place, &id) in (0..).zip(&self.ids) {
-            assert_eq!(self.places[id as usize], place, "{id} knows its place");
-        }
+        self.roster.validate();
     }
 }
 

@@ -16,6 +16,7 @@
 //! LRU is wrong: this is LRU without its list, and less exact. CLOCK costs no more.
 
 use super::random::SplitMix64;
+use super::roster::Roster;
 use super::{Entries, EntryId, EvictionPolicy, HitMode, SampleSize};
 
 const POOL: usize = 16;
@@ -35,10 +36,7 @@ struct Candidate {
 /// LRU by lot; see the module's text.
 #[derive(Debug)]
 pub(super) struct SampledLru {
-    /// All entries, in no order.
-    ids: Vec<EntryId>,
-    /// By id: its place in `ids`. Stale for ids that are not resident.
-    places: Vec<u32>,
+    roster: Roster,
     /// Good candidates; some may have left, or returned as other entries.
     pool: Vec<Candidate>,
     samples: u8,
@@ -53,8 +51,7 @@ pub(super) struct SampledLru {
 impl SampledLru {
     pub(super) fn new(samples: SampleSize, seed: u64) -> Self {
         Self {
-            ids: Vec::new(),
-            places: Vec::new(),
+            roster: Roster::default(),
             pool: Vec::with_capacity(POOL),
             samples: samples.get(),
             random: SplitMix64::new(seed),
@@ -64,10 +61,6 @@ impl SampledLru {
         }
     }
 
-    fn is_resident(&self, id: EntryId) -> bool {
-        self.ids.get(self.places[id as usize] as usize) == Some(&id)
-    }
-
     fn age(&self, id: EntryId, entries: &Entries<'_>) -> u8 {
         self.era.wrapping_sub(entries.access(id))
     }
@@ -75,7 +68,7 @@ impl SampledLru {
     /// Counts an insert, and begins a new era if this one has had its share of them.
     fn count_insert(&mut self) {
         self.era_inserts += 1;
-        if self.era_inserts > self.ids.len() / ERAS {
+        if self.era_inserts > self.roster.len() / ERAS {
             self.era_inserts = 0;
             self.era = self.era.wrapping_add(1);
         }
@@ -83,7 +76,7 @@ impl SampledLru {
 
     /// Looks after the next entry's stamp.
     fn sweep(&mut self, entries: &Entries<'_>) {
-        let Some(&id) = self.ids.get(self.swept) else {
+        let Some(id) = self.roster.get(self.swept) else {
             self.swept = 0;
             return;
         };
@@ -98,7 +91,7 @@ impl SampledLru {
         let mut pool = std::mem::take(&mut self.pool);
         pool.retain_mut(|candidate| {
             candidate.age = self.age(candidate.id, entries);
-            self.is_resident(candidate.id)
+            self.roster.contains(candidate.id)
         });
         self.pool = pool;
     }
@@ -130,77 +123,57 @@ impl EvictionPolicy for SampledLru {
     }
 
     fn reserve(&mut self, slots: usize) {
-        if slots > self.places.len() {
-            self.ids.reserve_exact(slots - self.ids.len());
-            self.places.reserve_exact(slots - self.places.len());
-            self.places.resize(slots, 0);
-        }
+        self.roster.reserve(slots);
     }
 
     fn set_capacity(&mut self, _capacity: u64) {}
 
     fn insert(&mut self, id: EntryId, entries: &Entries<'_>) {
-        self.places[id as usize] = self.ids.len() as u32;
-        self.ids.push(id);
+        self.roster.insert(id);
         self.count_insert();
         entries.set_access(id, self.era);
         self.sweep(entries);
     }
 
     fn evict(&mut self, entries: &Entries<'_>) -> Option<EntryId> {
-        let len = self.ids.len() as u32;
-        if len == 0 {
-            return None;
-        }
         self.refresh_pool(entries);
         for _ in 0..self.samples {
-            let place = self.random.below(len);
-            self.offer(self.ids[place as usize], entries);
+            let id = self.roster.draw(&mut self.random)?;
+            self.offer(id, entries);
         }
         let oldest = (0..self.pool.len()).max_by_key(|&place| self.pool[place].age);
         let victim = self
             .pool
             .swap_remove(oldest.expect("there is a sample at least"));
-        self.remove(victim.id, entries);
+        self.roster.remove(victim.id);
         Some(victim.id)
     }
 
     fn remove(&mut self, id: EntryId, _entries: &Entries<'_>) {
-        let place = self.places[id as usize];
-        self.ids.swap_remove(place as usize);
-        if let Some(&moved) = self.ids.get(place as usize) {
-            self.places[moved as usize] = place;
-        }
+        self.roster.remove(id);
     }
 
     fn relocate(&mut self, from: EntryId, to: EntryId, _entries: &Entries<'_>) {
-        let place = self.places[from as usize];
-        self.places[to as usize] = place;
-        self.ids[place as usize] = to;
+        self.roster.relocate(from, to);
     }
 
     fn clear(&mut self) {
-        self.ids.clear();
+        self.roster.clear();
         self.pool.clear();
         self.swept = 0;
     }
 
     fn len(&self) -> usize {
-        self.ids.len()
+        self.roster.len()
     }
 
     /// In no order: what is known of an entry's age stands in its access byte.
     fn rank(&self, visit: &mut dyn FnMut(EntryId)) {
-        self.ids.iter().copied().for_each(visit);
+        self.roster.iter().for_each(visit);
     }
 
     fn validate(&self, _entries: &Entries<'_>) {
-        for (place, &id) in self.ids.iter().enumerate() {
-            assert_eq!(
-                self.places[id as usize] as usize, place,
-                "entry {id} knows its place"
-            );
-        }
+        self.roster.validate();
         assert!(self.pool.len() <= POOL, "the pool is bounded");
     }
 }
