@@ -12,22 +12,27 @@
 //! ```
 //!
 //! A block is found to belong to a span by its address, for spans are aligned to their size; a span
-//! knows its heap. So a block may be freed by any thread, under the lock of the heap that it came
-//! from. Spans that are empty go back to their region, to be used for any class, and regions that are
-//! empty to the global allocator. (Slabs with intrusive free lists: Bonwick, "The Slab Allocator",
+//! knows its heap. So a block may be freed by any thread, under the lock of the heap that its span
+//! belongs to. Spans that are empty go back to their region, to be used for any class, and regions that
+//! are empty to the global allocator. (Slabs with intrusive free lists: Bonwick, "The Slab Allocator",
 //! 1994; heaps by thread: Berger et al., "Hoard", 2000.)
 //!
-//! Who may touch what: a span's head and its free blocks only who holds its heap's lock, but for
-//! `heap` itself, which never changes between a span's making and its end; a block in use only its
-//! owner.
+//! A heap that has no room in a class takes a span from another heap that has. Otherwise a thread that
+//! has come to allocate more than before would take new memory, while what was freed for it lay idle in
+//! the heap of a thread that has come to allocate less. And before a new region is made, the spans that
+//! heaps keep empty go back to theirs.
+//!
+//! Who may touch what: a span's head and its free blocks only who holds its heap's lock; a block in use
+//! only its owner. `heap` itself may be read by who owns a block of the span, and changes only under the
+//! locks of both heaps: who has read it locks that heap and looks again.
 #![expect(unsafe_code, reason = "memory that is cut into blocks by hand")]
 
 use crate::hazard::thread_index;
 use crate::slab::ask_for_large_pages;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 const SPAN_BYTES: usize = 64 << 10;
 const HEAD_BYTES: usize = 64;
@@ -87,7 +92,7 @@ fn is_ours(layout: Layout) -> bool {
 /// The head of a span.
 #[repr(C, align(64))]
 struct Span {
-    /// Its neighbours among the spans of its class and heap that have room.
+    /// Its neighbours among the spans of its class and heap that have room, in a circle.
     prev: *mut Span,
     next: *mut Span,
     /// The first block that was freed; each free block begins with the next one's address.
@@ -97,7 +102,7 @@ struct Span {
     /// Blocks in use.
     used: u32,
     class: u16,
-    heap: u16,
+    heap: AtomicU16,
     region: *mut Region,
 }
 
@@ -145,6 +150,8 @@ const REGION: Layout = match Layout::from_size_align(SPAN_BYTES * SPANS_PER_REGI
 
 /// Spans with room, by class.
 struct Heap {
+    /// The first of each circle. The last, before it, has not had a block freed for longest, so it
+    /// has the most room as a rule.
     with_room: [*mut Span; CLASSES],
     /// Bytes of blocks in use.
     used_bytes: usize,
@@ -188,9 +195,7 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     locked.used_bytes += class_bytes(class);
     let mut span = locked.with_room[class];
     if span.is_null() {
-        span = Span::make(class, heap);
-        // SAFETY: new, so in no list.
-        unsafe { locked.link(span) };
+        span = locked.gain(class, heap);
     }
     // SAFETY: the span is in the list of those with room, whose lock is held.
     unsafe {
@@ -218,21 +223,20 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
         .as_ptr()
         .map_addr(|address| address & !(SPAN_BYTES - 1))
         .cast();
-    // SAFETY: the block lies in a span that lives as long as blocks of it are in use; `heap` never
-    // changes meanwhile, and the rest is touched under the heap's lock.
+    // SAFETY: the block lies in a span that lives as long as blocks of it are in use; but for `heap`, it
+    // is touched under its heap's lock.
     unsafe {
-        let mut locked = ALL_HEAPS[(*span).heap as usize].0.lock();
+        let mut locked = Heap::of(&(*span).heap);
         let had_room = (*span).has_room();
         locked.used_bytes -= (*span).block_bytes();
         (*span).give(block);
         if (*span).used == 0 {
             // The last span with room of its class stays, or a block that comes and goes would
             // bring a span along each time.
-            let is_only =
-                locked.with_room[(*span).class as usize] == span && (*span).next.is_null();
+            let is_only = (*span).next == span;
             if had_room && !is_only {
                 locked.unlink(span);
-                Span::end(span);
+                Span::end(span, &mut REGIONS.lock());
                 return;
             }
         }
@@ -243,17 +247,82 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 }
 
 impl Heap {
+    /// The heap with the number that `heap` shows, locked.
+    fn of(heap: &AtomicU16) -> MutexGuard<'static, Self> {
+        loop {
+            // What is read here is a guess; under the lock it cannot change any more.
+            let number = heap.load(Ordering::Relaxed);
+            let locked = ALL_HEAPS[usize::from(number)].0.lock();
+            if heap.load(Ordering::Relaxed) == number {
+                return locked;
+            }
+        }
+    }
+
+    /// A span with room for `class`, in the list of this heap, which is number `own` and has none.
+    #[cold]
+    fn gain(&mut self, class: usize, own: usize) -> *mut Span {
+        let span = self
+            .take_over(class, own)
+            .unwrap_or_else(|| Span::make(class, own, self));
+        // SAFETY: new, or just taken out of another heap's list.
+        unsafe { self.link(span) };
+        span
+    }
+
+    /// The span with the most room for `class` of the other heaps, but of those whose lock is held:
+    /// waiting for one while this one is locked could be for ever.
+    fn take_over(&mut self, class: usize, own: usize) -> Option<*mut Span> {
+        let others = (1..HEAPS).map(|distance| (own + distance) % HEAPS);
+        for mut other in others.filter_map(|number| ALL_HEAPS[number].0.try_lock()) {
+            let first = other.with_room[class];
+            if first.is_null() {
+                continue;
+            }
+            // SAFETY: a span in the list of a heap whose lock is held, and both locks are.
+            unsafe {
+                let span = (*first).prev;
+                other.unlink(span);
+                let bytes = (*span).used as usize * class_bytes(class);
+                other.used_bytes -= bytes;
+                self.used_bytes += bytes;
+                (*span).heap.store(own as u16, Ordering::Relaxed);
+                return Some(span);
+            }
+        }
+        None
+    }
+
+    /// Gives the spans that are kept empty back to their regions.
+    fn give_back_empty(&mut self, regions: &mut Regions) {
+        for class in 0..CLASSES {
+            let span = self.with_room[class];
+            // SAFETY: spans of this heap, whose lock is held. Of several, none is empty.
+            unsafe {
+                if !span.is_null() && (*span).used == 0 {
+                    self.unlink(span);
+                    Span::end(span, regions);
+                }
+            }
+        }
+    }
+
     /// Puts a span before the others of its class.
     ///
     /// # Safety
     /// It is a span of this heap and in no list.
     unsafe fn link(&mut self, span: *mut Span) {
-        // SAFETY: the caller's promise; the first of the list is a span of this heap too.
+        // SAFETY: the caller's promise; those in the list are spans of this heap too.
         unsafe {
             let first = &mut self.with_room[(*span).class as usize];
-            (*span).prev = null_mut();
-            (*span).next = *first;
-            if !first.is_null() {
+            if first.is_null() {
+                (*span).prev = span;
+                (*span).next = span;
+            } else {
+                let last = (**first).prev;
+                (*span).prev = last;
+                (*span).next = *first;
+                (*last).next = span;
                 (**first).prev = span;
             }
             *first = span;
@@ -268,13 +337,15 @@ impl Heap {
         // SAFETY: the caller's promise; neighbours are spans of this heap too.
         unsafe {
             let (prev, next) = ((*span).prev, (*span).next);
-            if prev.is_null() {
-                self.with_room[(*span).class as usize] = next;
-            } else {
-                (*prev).next = next;
+            let first = &mut self.with_room[(*span).class as usize];
+            if next == span {
+                *first = null_mut();
+                return;
             }
-            if !next.is_null() {
-                (*next).prev = prev;
+            (*prev).next = next;
+            (*next).prev = prev;
+            if *first == span {
+                *first = next;
             }
         }
     }
@@ -323,10 +394,16 @@ impl Span {
         self.used -= 1;
     }
 
-    /// A span for blocks of `class`, in no list.
-    #[cold]
-    fn make(class: usize, heap: usize) -> *mut Self {
+    /// A span for blocks of `class`, in no list. `locked` is the heap with the number `heap`.
+    fn make(class: usize, heap: usize, locked: &mut Heap) -> *mut Self {
         let mut regions = REGIONS.lock();
+        if regions.0.is_empty() {
+            locked.give_back_empty(&mut regions);
+            let others = (0..HEAPS).filter(|&number| number != heap);
+            for mut other in others.filter_map(|number| ALL_HEAPS[number].0.try_lock()) {
+                other.give_back_empty(&mut regions);
+            }
+        }
         let region = match regions.0.last() {
             Some(&region) => region,
             None => Region::make(&mut regions),
@@ -354,7 +431,7 @@ impl Span {
             fresh: HEAD_BYTES as u32,
             used: 0,
             class: class as u16,
-            heap: heap as u16,
+            heap: AtomicU16::new(heap as u16),
             region,
         };
         // SAFETY: the caller's promise.
@@ -365,9 +442,7 @@ impl Span {
     ///
     /// # Safety
     /// It is in no list, and nobody uses it any more.
-    #[cold]
-    unsafe fn end(span: *mut Self) {
-        let mut regions = REGIONS.lock();
+    unsafe fn end(span: *mut Self, regions: &mut Regions) {
         // SAFETY: a span's region lives as long as the span.
         unsafe {
             let region = (*span).region;
@@ -379,7 +454,7 @@ impl Span {
             (*region).free |= 1 << (offset / SPAN_BYTES);
             // One that is empty stays, for whoever needs a span next.
             if (*region).free == u64::MAX && regions.0.len() > 1 {
-                Region::unlist(region, &mut regions);
+                Region::unlist(region, regions);
                 Region::end(region);
             }
         }
@@ -437,9 +512,13 @@ impl Region {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLASSES, MAX_BLOCK_BYTES, allocate, block_bytes, class_bytes, class_of, free};
+    use super::{
+        CLASSES, MAX_BLOCK_BYTES, SPAN_BYTES, allocate, block_bytes, class_bytes, class_of, free,
+    };
     use std::alloc::Layout;
+    use std::collections::BTreeSet;
     use std::ptr::NonNull;
+    use std::sync::mpsc;
     use std::thread;
 
     #[test]
@@ -526,6 +605,55 @@ mod tests {
                 filled.free();
             }
         }
+    }
+
+    /// The addresses of the spans of these blocks.
+    fn spans(held: &[Filled]) -> BTreeSet<usize> {
+        let address = |filled: &Filled| filled.block.addr().get() & !(SPAN_BYTES - 1);
+        held.iter().map(address).collect()
+    }
+
+    #[test]
+    #[cfg_attr(
+        any(miri, nuthatch_plain_items),
+        ignore = "blocks are the global allocator's"
+    )]
+    fn what_one_thread_has_left_is_used_by_another() {
+        // No other test has blocks of this class.
+        let layout = Layout::from_size_align(MAX_BLOCK_BYTES - 100, 8).expect("a layout");
+        let filled = move |number| {
+            let block = allocate(layout);
+            // SAFETY: a new block of so many bytes.
+            unsafe { block.write_bytes(number, layout.size()) };
+            Filled {
+                block,
+                layout,
+                number,
+            }
+        };
+        let (send, receive) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        // This thread lives on, so that no other has its heap.
+        let first = thread::spawn(move || {
+            let blocks: Vec<_> = (0..150).map(filled).collect();
+            send.send(blocks).expect("is waited for");
+            assert!(ended.recv().is_err());
+        });
+        let mut held = receive.recv().expect("blocks");
+        let before = spans(&held);
+        // Two thirds of each span go, so that none is empty.
+        for place in (0..held.len()).rev().filter(|place| place % 3 > 0) {
+            held.remove(place).free();
+        }
+        assert_eq!(spans(&held), before);
+        let second = thread::spawn(move || (0..100).map(filled).collect::<Vec<_>>());
+        held.extend(second.join().expect("no panic"));
+        // A heap that is locked at that moment, by a test that runs beside, is passed over.
+        let new = spans(&held).difference(&before).count();
+        assert!(new < 3, "{new} new spans, and {} of before", before.len());
+        drop(end);
+        first.join().expect("no panic");
+        held.into_iter().for_each(Filled::free);
     }
 
     #[test]
