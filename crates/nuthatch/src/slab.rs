@@ -85,6 +85,27 @@ pub(crate) unsafe fn ask_for_large_pages(start: *mut u8, bytes: usize) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) unsafe fn ask_for_large_pages(_start: *mut u8, _bytes: usize) {}
 
+/// Gives the pages of a block back to the system, which fills them with zeros when they are touched
+/// again. Whether it did.
+///
+/// # Safety
+/// The caller owns the `bytes` at `start`, which are whole pages, and does not need what is in them.
+#[cfg(target_os = "linux")]
+pub(crate) unsafe fn give_pages_back(start: *mut u8, bytes: usize) -> bool {
+    use rustix::mm::{Advice, madvise};
+    // SAFETY: the caller's promise.
+    !cfg!(miri) && unsafe { madvise(start.cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
+}
+
+/// Other systems have ways of their own.
+///
+/// # Safety
+/// As on Linux.
+#[cfg(not(target_os = "linux"))]
+pub(crate) unsafe fn give_pages_back(_start: *mut u8, _bytes: usize) -> bool {
+    false
+}
+
 /// A zeroed slice on the heap. O(1) time where the system hands out zeroed pages lazily.
 #[cfg(not(loom))]
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {

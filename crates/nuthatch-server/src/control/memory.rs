@@ -8,7 +8,9 @@
 //! Memory that was free once stays resident, and will be used by the next items. So the resident set
 //! does not shrink when the library's bound does, and a governor that lowered the bound until the
 //! resident set is small enough would lower it for ever. This one asks how densely the blocks of items
-//! are used instead: how much of them was in use when they last had to be more.
+//! are used instead: how much of them was in use when they last had to be more. What is resident beyond the
+//! bound all the same, since sizes or threads' shares of the work have changed, is given back to the system
+//! as far as whole spans of blocks are free.
 //!
 //! # `used_memory`
 //! What the process held when it started, and the part of the rest of `maxmemory` that the keys fill. So
@@ -149,7 +151,11 @@ impl Governor {
     pub fn govern(&mut self, server: &Server) {
         let cache = server.keyspace.cache();
         let bound_bytes = server.max_memory_bytes.load(Ordering::Relaxed);
-        let capacity = resident_bytes().map_or(bound_bytes, |resident_bytes| {
+        let resident_bytes = resident_bytes();
+        if resident_bytes > Some(bound_bytes) {
+            Entry::trim_memory();
+        }
+        let capacity = resident_bytes.map_or(bound_bytes, |resident_bytes| {
             self.capacity_bytes(Sight {
                 bound_bytes,
                 start_bytes: server.memory.start_bytes,
