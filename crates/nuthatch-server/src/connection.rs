@@ -9,11 +9,20 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use nuthatch_wire::memcached;
 use nuthatch_wire::resp::{Protocol, RequestParser};
+use rustix::buffer::spare_capacity;
+use rustix::io::retry_on_intr;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 /// A connection whose last read gave more than that is expected to have more than a slot holds.
 const LITTLE_BYTES: usize = 1024;
+
+/// If a request lacks that much, it is read to where it is kept, not copied there.
+const MUCH_BYTES: usize = 16 * 1024;
+/// Room is made for so many times what has arrived of a request. So whoever announces a long one and does
+/// not send it gets nothing.
+const AHEAD: usize = 16;
 
 /// A socket of any kind.
 #[derive(Debug)]
@@ -57,6 +66,15 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+        }
+    }
+
+    /// The socket, if what comes from it is what the client has sent.
+    fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Unix(stream) => Some(stream.as_fd()),
+            Self::Tls(_) => None,
         }
     }
 
@@ -136,6 +154,8 @@ pub struct Connection {
     pub protocol: Protocol,
     /// The beginning of a request that is not complete, or requests that wait.
     pub input: Kept,
+    /// How long `input` must be at least before it holds a whole request; 0 where that is not known.
+    pub wanted_bytes: usize,
     /// What the socket has not taken yet.
     output: Kept,
     /// Whether the socket may have more to read.
@@ -164,6 +184,7 @@ impl Connection {
             memcached: None,
             protocol: Protocol::Resp2,
             input: Kept::default(),
+            wanted_bytes: 0,
             output: Kept::default(),
             is_readable: true,
             last_read: 0,
@@ -215,6 +236,38 @@ impl Connection {
         // The end may have come with these bytes, and then brings no event of its own.
         self.is_readable = self.is_ending || self.stream.may_have_more(read, buffer.len());
         Ok(read)
+    }
+
+    /// Reads what is there of a long request that has begun; `None` if there is none.
+    pub fn read_rest(&mut self) -> Option<io::Result<usize>> {
+        let arrived = self.input.len();
+        let total = self.foreseen_bytes(arrived);
+        if total < arrived + MUCH_BYTES {
+            return None;
+        }
+        let socket = self.stream.plain_socket()?;
+        self.input.reserve(total);
+        let (read, room) = self.input.append_with(|input| {
+            let room = input.capacity() - input.len();
+            let read = retry_on_intr(|| rustix::io::read(socket, spare_capacity(input)));
+            (read, room)
+        });
+        Some(read.map_err(io::Error::from).inspect(|&read| {
+            self.last_read = read;
+            self.is_readable = self.is_ending || self.stream.may_have_more(read, room);
+        }))
+    }
+
+    /// Keeps bytes of requests that are not whole or have to wait.
+    pub fn keep_input(&mut self, bytes: &[u8]) {
+        let arrived = self.input.len() + bytes.len();
+        self.input.reserve(self.foreseen_bytes(arrived));
+        self.input.extend(bytes);
+    }
+
+    /// For how much of the request that has begun there is to be room, where so much of it has arrived.
+    fn foreseen_bytes(&self, arrived: usize) -> usize {
+        self.wanted_bytes.min(arrived.saturating_mul(AHEAD))
     }
 
     /// Keeps something that is no reply, as the client's version has it, until it is flushed.

@@ -53,14 +53,19 @@ impl Kept {
         }
     }
 
+    /// Makes room for as many bytes as will wait if there come to be `total`.
+    pub fn reserve(&mut self, total: usize) {
+        self.bytes.reserve_exact(total.saturating_sub(self.len()));
+    }
+
     /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Has `write` append bytes.
-    pub fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.bytes);
+    pub fn append_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        write(&mut self.bytes)
     }
 }
 

@@ -132,8 +132,8 @@ enum Found {
     Batch,
     /// An inline command, and where it ends.
     Inline(OwnedRequest, usize),
-    /// No whole request.
-    Nothing,
+    /// No whole request, and none before there are so many bytes of it.
+    Nothing { wanted: usize },
     /// No request at all.
     Error(ProtocolError),
 }
@@ -574,9 +574,14 @@ impl Worker {
                 return self.end_turn(connection, Turn::Unfinished);
             }
             reads += 1;
-            let (slot, read) = match arrived.take() {
-                Some(Arrived { slot, read }) => (Some(slot), read),
-                None => (None, connection.read(&mut self.buffer)),
+            let mut is_kept = false;
+            let (slot, read) = if let Some(Arrived { slot, read }) = arrived.take() {
+                (Some(slot), read)
+            } else if let Some(read) = connection.read_rest() {
+                is_kept = true;
+                (None, read)
+            } else {
+                (None, connection.read(&mut self.buffer))
             };
             let read = match read {
                 Ok(0) => {
@@ -603,7 +608,9 @@ impl Worker {
                 total.load(Ordering::Relaxed) + read as u64,
                 Ordering::Relaxed,
             );
-            if let Some(slot) = slot {
+            if is_kept {
+                self.process_kept(connection);
+            } else if let Some(slot) = slot {
                 self.process_or_keep(connection, &slot[..read]);
             } else {
                 let buffer = std::mem::take(&mut self.buffer);
@@ -651,9 +658,9 @@ impl Worker {
     fn process_or_keep(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.input.is_empty() {
             let consumed = self.process(connection, bytes);
-            connection.input.extend(&bytes[consumed..]);
+            connection.keep_input(&bytes[consumed..]);
         } else {
-            connection.input.extend(bytes);
+            connection.keep_input(bytes);
             self.process_kept(connection);
         }
     }
@@ -667,6 +674,7 @@ impl Worker {
 
     /// Runs the requests in `bytes`; returns how many bytes they took.
     fn process(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        connection.wanted_bytes = 0;
         if connection.is_held_up() {
             return 0;
         }
@@ -712,7 +720,10 @@ impl Worker {
                     }
                     consumed = end;
                 }
-                Found::Nothing => break,
+                Found::Nothing { wanted } => {
+                    connection.wanted_bytes = wanted;
+                    break;
+                }
                 Found::Error(error) => {
                     self.reply.error(&format!("ERR {error}"));
                     self.handle.stats.errors.add(1);
@@ -759,7 +770,7 @@ impl Worker {
                     }
                     start = end;
                 }
-                Ok(Status::Incomplete { .. }) => return Found::Nothing,
+                Ok(Status::Incomplete { wanted }) => return Found::Nothing { wanted },
                 Err(error) => return Found::Error(error),
             }
         }
@@ -841,7 +852,10 @@ impl Worker {
                     consumed += length;
                 }
                 Parsed::Skipped { consumed: length } => consumed += length,
-                Parsed::Incomplete { .. } => break,
+                Parsed::Incomplete { wanted } => {
+                    connection.wanted_bytes = wanted;
+                    break;
+                }
                 Parsed::Hopeless => {
                     connection.session.closing = true;
                     break;

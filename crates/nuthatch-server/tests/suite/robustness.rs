@@ -138,6 +138,49 @@ fn a_pipeline_may_be_written_whole_before_anything_is_read() {
 }
 
 #[test]
+fn a_long_request_is_whole_in_whatever_pieces_it_comes() {
+    /// Where the request is cut: within its head, before and after there is enough of it to make room for
+    /// the rest, within a read and after many, before its last byte.
+    const CUTS: [usize; 8] = [1, 15, 30, 1_500, 30_000, 100_000, 399_000, 400_025];
+    let settings = [("threads", "1"), ("memcached-port", "free")];
+    let server = Running::with(&settings);
+    let mut other = server.client();
+    let value: Vec<u8> = (0..400_000_u32).map(|index| (index % 251) as u8).collect();
+    let resp = request(&[&b"SET"[..], b"key", &value]);
+    let memcached = [b"set key 0 0 400000\r\n", value.as_slice(), b"\r\n"].concat();
+    for (port, whole, reply) in [
+        (server.port(), resp, &b"+OK\r\n"[..]),
+        (
+            server.server().config().memcached_port,
+            memcached,
+            b"STORED\r\n",
+        ),
+    ] {
+        for cuts in [&CUTS[..], &CUTS[4..5], &CUTS[1..2], &[]] {
+            other.call("DEL key");
+            let clients = server.server().clients.len();
+            let mut client = Client::connect(port);
+            wait_until(&mut other, || server.server().clients.len() > clients);
+            let known = newest(&server);
+            let mut sent = 0;
+            for &cut in cuts {
+                let cut = cut.min(whole.len() - 1);
+                client.send(&whole[sent..cut]);
+                sent = cut;
+                let read = || known.read_bytes.load(Ordering::Relaxed);
+                wait_until(&mut other, || read() == sent as u64);
+            }
+            // What follows it is the next request's.
+            client.send(&[&whole[sent..], &whole[..100]].concat());
+            assert_eq!(client.read_bytes(reply.len()), reply);
+            assert!(other.call("GET key").bytes() == value);
+            client.send(&whole[100..]);
+            assert_eq!(client.read_bytes(reply.len()), reply);
+        }
+    }
+}
+
+#[test]
 fn requests_that_are_half_there_wait_alone() {
     let server = Running::with(&[("threads", "1")]);
     let whole = request(&["SET", "key", "value"]);
