@@ -12,6 +12,12 @@
 //! bound all the same, since sizes or threads' shares of the work have changed, is given back to the system
 //! as far as whole spans of blocks are free.
 //!
+//! Blocks of more than 4 KiB come from the general allocator, which keeps what is freed too, in gaps between
+//! the others, and does not say how much. So whatever else is resident counts as needed if it was when the
+//! process last grew, and not because fewer long blocks are in it than there were. How much room gaps will
+//! take is not known before blocks are freed: at first each long block counts for an eighth more than it has,
+//! and slowly for less as long as memory is left when the cache is full.
+//!
 //! # `used_memory`
 //! What the process held when it started, and the part of the rest of `maxmemory` that the keys fill. So
 //! it is near the resident set of a server without keys, grows with every key, falls with every key that
@@ -128,6 +134,14 @@ pub struct Governor {
     reserved_bytes: usize,
     /// Which part of them was in use when they came to take that much.
     density: f64,
+    /// What was resident beside them.
+    outside_bytes: f64,
+    /// What of that long blocks of items can not use.
+    others_bytes: f64,
+    /// Long blocks that were in it.
+    long_bytes: usize,
+    /// What a byte of them costs.
+    long_cost: f64,
 }
 
 impl Default for Governor {
@@ -136,6 +150,10 @@ impl Default for Governor {
             set_bytes: 0,
             reserved_bytes: 0,
             density: 1.0,
+            outside_bytes: 0.0,
+            others_bytes: 0.0,
+            long_bytes: 0,
+            long_cost: 1.0 + GAPS,
         }
     }
 }
@@ -144,6 +162,10 @@ impl Default for Governor {
 const TELLING_BYTES: usize = 32 << 20;
 /// What is divided between keys and the rest where `maxmemory` is less than the process took to start.
 const LEAST_BYTES: f64 = 65_536.0;
+/// What gaps between long blocks take at most, as a part of the blocks.
+const GAPS: f64 = 0.125;
+/// By how much that is changed at a time: a hundredth in a second.
+const GAPS_STEP: f64 = 0.001;
 
 impl Governor {
     /// Sets the library's bound to what `maxmemory` leaves for items. Where the system does not tell what
@@ -183,9 +205,7 @@ impl Governor {
         self.reserved_bytes = reserved_bytes;
         let used = (used_bytes + long_bytes) as f64;
         let bound = sight.bound_bytes as f64;
-        let taken = (reserved_bytes + long_bytes) as f64;
-        // Tables and buffers, which grow with the items; code, which does not.
-        let others = (sight.resident_bytes as f64 - taken).max(0.0);
+        let others = self.others_bytes(sight);
         // Whatever else is resident, and a process that has held more for long keeps much of it, keys have a
         // quarter of what it did not need from the start.
         let floor = (bound - sight.start_bytes as f64).max(LEAST_BYTES) / 4.0;
@@ -194,10 +214,47 @@ impl Governor {
             // is come to from below.
             return ((bound - others) * 0.7).max(floor) as u64;
         }
-        let cost = (used_bytes as f64 / self.density + long_bytes as f64) / used;
+        self.weigh_gaps(sight);
+        let cost = (used_bytes as f64 / self.density + long_bytes as f64 * self.long_cost) / used;
         let budget = (bound - others).max(floor) / cost;
         let capacity = budget * sight.weight as f64 / used;
         capacity.clamp(floor, bound.max(floor)) as u64
+    }
+
+    /// What is resident and not for items: tables and buffers, which grow with the items; code, which does
+    /// not; gaps between long blocks as far as no such block can use them.
+    fn others_bytes(&mut self, sight: Sight) -> f64 {
+        let ItemMemory {
+            reserved_bytes,
+            long_bytes,
+            ..
+        } = sight.items;
+        let outside = (sight.resident_bytes as f64 - reserved_bytes as f64).max(0.0);
+        let grown = outside - self.outside_bytes;
+        let changed = if grown >= 0.0 {
+            grown
+        } else {
+            // What long blocks have left and the system has got back was not another's.
+            let left = self.long_bytes.saturating_sub(long_bytes) as f64;
+            (grown + left).min(0.0)
+        };
+        let most = (outside - long_bytes as f64).max(0.0);
+        self.others_bytes = (self.others_bytes + changed).clamp(0.0, most);
+        self.outside_bytes = outside;
+        self.long_bytes = long_bytes;
+        self.others_bytes
+    }
+
+    /// Corrects what long blocks cost by what is resident when the cache is full.
+    fn weigh_gaps(&mut self, sight: Sight) {
+        let resident = sight.resident_bytes as f64 / sight.bound_bytes as f64;
+        let is_full = sight.weight as f64 > 0.95 * self.set_bytes as f64;
+        if resident > 1.03 {
+            self.long_cost += GAPS_STEP;
+        } else if resident < 0.99 && is_full {
+            self.long_cost -= GAPS_STEP;
+        }
+        self.long_cost = self.long_cost.clamp(1.0 - GAPS, 1.0 + GAPS);
     }
 }
 
@@ -258,6 +315,67 @@ mod tests {
                     let cost = 144.0 / density + 50.0;
                     let possible = 990_000_000.0 / cost;
                     assert!(items as f64 > 0.95 * possible, "{items} of {possible}");
+                }
+            }
+        }
+    }
+
+    /// A process of items with long blocks, of an allocator that gives nothing back. Gaps come to take a
+    /// part of what the blocks do, little by little from the first eviction on.
+    struct Gaping {
+        long_bytes: usize,
+        gaps: f64,
+        heap_bytes: f64,
+        buffer_bytes: u64,
+    }
+
+    impl Gaping {
+        /// Holds what the governor allows, a limited amount more than before, and asks it anew.
+        fn step(&mut self, governor: &mut Governor, most_gaps: f64) -> Sight {
+            let allowed = governor.set_bytes as usize;
+            if self.long_bytes + (5 << 20) > allowed {
+                self.gaps += (most_gaps - self.gaps) / 50.0;
+            }
+            self.long_bytes = (self.long_bytes + (5 << 20)).min(allowed);
+            self.heap_bytes = self
+                .heap_bytes
+                .max(self.long_bytes as f64 * (1.0 + self.gaps));
+            let sight = Sight {
+                bound_bytes: 80_000_000,
+                start_bytes: 8_000_000,
+                resident_bytes: 8_000_000 + self.heap_bytes as u64 + self.buffer_bytes,
+                items: ItemMemory {
+                    reserved_bytes: 0,
+                    used_bytes: 0,
+                    long_bytes: self.long_bytes,
+                },
+                weight: self.long_bytes as u64,
+            };
+            governor.set_bytes = governor.capacity_bytes(sight);
+            sight
+        }
+    }
+
+    #[test]
+    fn gaps_between_long_blocks_neither_break_the_bound_nor_lower_it_for_ever() {
+        for most_gaps in [0.0, 0.05, 0.1, 0.15] {
+            let mut process = Gaping {
+                long_bytes: 0,
+                gaps: 0.0,
+                heap_bytes: 0.0,
+                buffer_bytes: 0,
+            };
+            let mut governor = Governor::default();
+            for step in 0..20_000 {
+                // Buffers come and go.
+                process.buffer_bytes = if step % 100 < 5 { 2_000_000 } else { 0 };
+                let sight = process.step(&mut governor, most_gaps);
+                let resident = sight.resident_bytes as f64 / 80e6;
+                assert!(resident < 1.05, "{resident} resident with {most_gaps}");
+                if step > 1_000 {
+                    let possible = 70e6 / (1.0 + most_gaps);
+                    let held = sight.weight as f64 / possible;
+                    assert!(held > 0.9, "{held} held with {most_gaps} in step {step}");
                 }
             }
         }
