@@ -164,7 +164,8 @@ const TELLING_BYTES: usize = 32 << 20;
 const LEAST_BYTES: f64 = 65_536.0;
 /// What gaps between long blocks take at most, as a part of the blocks.
 const GAPS: f64 = 0.125;
-/// By how much that is changed at a time: a hundredth in a second.
+/// By how much that is lowered at a time: a hundredth in a second. It is raised ten times as fast, so that what
+/// long values hold from one moment to the next stays within the bound at its peaks.
 const GAPS_STEP: f64 = 0.001;
 
 impl Governor {
@@ -250,7 +251,7 @@ impl Governor {
         let resident = sight.resident_bytes as f64 / sight.bound_bytes as f64;
         let is_full = sight.weight as f64 > 0.95 * self.set_bytes as f64;
         if resident > 1.03 {
-            self.long_cost += GAPS_STEP;
+            self.long_cost += 10.0 * GAPS_STEP;
         } else if resident < 0.99 && is_full {
             self.long_cost -= GAPS_STEP;
         }
