@@ -35,6 +35,10 @@ instructions policies="default,s3_fifo,fifo" operations="get,miss,update,evict,l
 soak minutes="30":
     scripts/soak {{minutes}}
 
+# What the server holds resident beside its bound, by the length of values; fails above 5 %.
+memory-bound:
+    scripts/memory-bound
+
 # Cache servers beside one another: cpu, memory, hits or latency. See the script for where peers are looked for.
 compare-servers what="cpu":
     scripts/compare-servers {{what}}
