@@ -142,6 +142,8 @@ pub struct Governor {
     long_bytes: usize,
     /// What a byte of them costs.
     long_cost: f64,
+    /// The most that was resident lately, as a part of the bound.
+    peak: f64,
 }
 
 impl Default for Governor {
@@ -154,6 +156,7 @@ impl Default for Governor {
             others_bytes: 0.0,
             long_bytes: 0,
             long_cost: 1.0 + GAPS,
+            peak: 0.0,
         }
     }
 }
@@ -164,8 +167,8 @@ const TELLING_BYTES: usize = 32 << 20;
 const LEAST_BYTES: f64 = 65_536.0;
 /// What gaps between long blocks take at most, as a part of the blocks.
 const GAPS: f64 = 0.125;
-/// By how much that is lowered at a time: a hundredth in a second. It is raised ten times as fast, so that what
-/// long values hold from one moment to the next stays within the bound at its peaks.
+/// By how much that is lowered at a time: a hundredth in a second, and only if memory is left at the peaks, for
+/// what long values hold swings from one look to the next. It is raised ten times as fast.
 const GAPS_STEP: f64 = 0.001;
 
 impl Governor {
@@ -250,9 +253,10 @@ impl Governor {
     fn weigh_gaps(&mut self, sight: Sight) {
         let resident = sight.resident_bytes as f64 / sight.bound_bytes as f64;
         let is_full = sight.weight as f64 > 0.95 * self.set_bytes as f64;
+        self.peak = resident.max(self.peak * (1.0 - GAPS_STEP));
         if resident > 1.03 {
             self.long_cost += 10.0 * GAPS_STEP;
-        } else if resident < 0.99 && is_full {
+        } else if self.peak < 0.99 && is_full {
             self.long_cost -= GAPS_STEP;
         }
         self.long_cost = self.long_cost.clamp(1.0 - GAPS, 1.0 + GAPS);
