@@ -1,0 +1,6 @@
+//! The near cache against real servers: Redis alone and as a cluster, and our own.
+
+mod faults;
+mod servers;
+mod staleness;
+mod tiers;
