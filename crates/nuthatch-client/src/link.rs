@@ -281,6 +281,17 @@ impl Link {
                 result => result,
             }
         };
+        // With a first ping, so that the node vouches for what is read from the first request on.
+        let attempt = async {
+            let mut up = attempt.await?;
+            match self.ping(remote, &mut up).await {
+                Ok(()) => Ok(up),
+                Err(reason) => Err(RemoteError::Unavailable {
+                    node: Arc::clone(&self.address),
+                    reason: reason.into(),
+                }),
+            }
+        };
         timeout(settings.connect_timeout, attempt)
             .await
             .unwrap_or_else(|_| {
@@ -376,6 +387,28 @@ impl Link {
         }
     }
 
+    /// Asks the node whether it is there; says why the connection is of no use if it is not.
+    async fn ping(&self, remote: &Arc<Remote>, up: &mut Up) -> Result<(), &'static str> {
+        let settings = &remote.settings;
+        let ping = Ping::new(settings.cluster, remote.wants_views());
+        let sent_ns = settings.clock.now_ns();
+        let answer = up
+            .connection
+            .send_packed_commands(&ping.pipeline, 0, ping.count);
+        match timeout(settings.max_staleness, answer).await {
+            Err(_) => return Err("it does not answer"),
+            Ok(Err(error)) if error.is_unrecoverable_error() => return Err("it broke"),
+            Ok(Err(error)) => {
+                tracing::warn!(node = &*self.address, %error, "a ping was refused");
+            }
+            Ok(Ok(values)) => match ping.read(&values, &self.address) {
+                Some(pong) => remote.heard(self, sent_ns, up.tracked, &pong),
+                None => tracing::warn!(node = &*self.address, ?values, "a ping was refused"),
+            },
+        }
+        Ok(())
+    }
+
     /// Pings the node until its connection is of no use any more; says why.
     async fn watch(&self, remote: &Arc<Remote>, mut up: Up, broken: &Notify) -> &'static str {
         let settings = &remote.settings;
@@ -383,27 +416,10 @@ impl Link {
         pin!(self.suspected.notified()).as_mut().enable();
         let pinging = async {
             loop {
-                let round = Instant::now();
-                let full = remote.wants_views();
-                let ping = Ping::new(settings.cluster, full);
-                let sent_ns = settings.clock.now_ns();
-                let answer = up
-                    .connection
-                    .send_packed_commands(&ping.pipeline, 0, ping.count);
-                match timeout(settings.max_staleness, answer).await {
-                    Err(_) => return "it does not answer",
-                    Ok(Err(error)) if error.is_unrecoverable_error() => return "it broke",
-                    Ok(Err(error)) => {
-                        tracing::warn!(node = &*self.address, %error, "a ping was refused");
-                    }
-                    Ok(Ok(values)) => match ping.read(&values, &self.address) {
-                        Some(pong) => remote.heard(self, sent_ns, up.tracked, &pong),
-                        None => {
-                            tracing::warn!(node = &*self.address, ?values, "a ping was refused");
-                        }
-                    },
+                sleep(settings.ping_period()).await;
+                if let Err(reason) = self.ping(remote, &mut up).await {
+                    return reason;
                 }
-                sleep(settings.ping_period().saturating_sub(round.elapsed())).await;
             }
         };
         let closed = async {

@@ -266,9 +266,17 @@ fn a_loader_that_fails_panics_or_never_returns_poisons_nothing() {
         }
         let panicking = near.clone();
         let panicked = tokio::spawn(async move {
-            let load = |_: &str| async { panic!("a loader's own") };
+            let load = |_: &str| async {
+                while panicking.stats().followed == 0 {
+                    tokio::task::yield_now().await;
+                }
+                panic!("a loader's own")
+            };
             let _: Result<String, LoadError<Infallible>> = panicking.get_or_load("k", load).await;
         });
+        while near.stats().pending == 0 {
+            tokio::task::yield_now().await;
+        }
         // One that follows takes over with a loader of its own.
         let follower = near.get_or_load("k", |_| async { Ok::<_, Infallible>("v".to_owned()) });
         assert_eq!(follower.await.expect("loaded"), "v");
