@@ -323,7 +323,10 @@ impl Link {
             .open(settings, ProtocolVersion::RESP3, Some(config))
             .await;
         let mut connection = opened.map_err(|error| {
-            if error.kind() == ErrorKind::RESP3NotSupported {
+            // Servers that do not know `HELLO`, or do not let us, say so in different ways.
+            let unknown = || error.to_string().contains("unknown command");
+            let refused = || error.code() == Some("NOPERM");
+            if error.kind() == ErrorKind::RESP3NotSupported || unknown() || refused() {
                 self.no_tracking(&error)
             } else {
                 self.unavailable(&error)

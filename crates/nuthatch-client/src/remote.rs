@@ -14,7 +14,7 @@ use crate::topology::{Answer, Quorum, View, address, choose, epoch};
 use crate::vouching::{NODES, Voucher, Vouching};
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, ServerError, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Client, Pipeline, ServerError, ServerErrorKind, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -237,7 +237,7 @@ impl Remote {
     pub(crate) async fn call(
         self: &Arc<Self>,
         slot: u16,
-        commands: &[Cmd],
+        commands: &Pipeline,
         repeatable: bool,
     ) -> Result<Reply, RemoteError> {
         let started = Instant::now();
@@ -267,7 +267,7 @@ impl Remote {
     async fn route_call(
         self: &Arc<Self>,
         slot: u16,
-        commands: &[Cmd],
+        commands: &Pipeline,
         repeatable: bool,
         started: Instant,
     ) -> Result<Reply, RemoteError> {
@@ -349,25 +349,27 @@ impl Remote {
         &self,
         link: &Link,
         slot: u16,
-        commands: &[Cmd],
+        commands: &Pipeline,
         passing: bool,
         deadline: Instant,
     ) -> Result<Answered, RemoteError> {
-        let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
-        if passing {
-            pipeline.cmd("ASKING");
-        }
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        let count = pipeline.len();
         let vouch = || self.vouching.voucher(link.index, slot);
-        let mut answered = link
-            .ask(&self.settings, &pipeline, count, deadline, vouch)
-            .await?;
-        if passing {
-            answered.values.remove(0);
+        if !passing {
+            let count = commands.len();
+            return link
+                .ask(&self.settings, commands, count, deadline, vouch)
+                .await;
         }
+        let mut asking = Pipeline::with_capacity(commands.len() + 1);
+        asking.cmd("ASKING");
+        for command in commands.cmd_iter() {
+            asking.add_command(command.clone());
+        }
+        let count = asking.len();
+        let mut answered = link
+            .ask(&self.settings, &asking, count, deadline, vouch)
+            .await?;
+        answered.values.remove(0);
         Ok(answered)
     }
 
@@ -375,7 +377,7 @@ impl Remote {
     /// that concern it; the answers come in the items' order. What a node refuses is asked again by itself.
     pub(crate) async fn call_many(
         self: &Arc<Self>,
-        items: &[(u16, Vec<Cmd>)],
+        items: &[(u16, Pipeline)],
     ) -> Vec<Result<Reply, RemoteError>> {
         let mut by_node: BTreeMap<u16, (Arc<Link>, Vec<usize>)> = BTreeMap::new();
         let mut results: Vec<Option<Result<Reply, RemoteError>>> = Vec::new();
@@ -418,13 +420,13 @@ impl Remote {
     async fn call_node(
         &self,
         link: &Link,
-        items: &[(u16, Vec<Cmd>)],
+        items: &[(u16, Pipeline)],
         places: &[usize],
     ) -> Vec<Result<Reply, RemoteError>> {
         let started = Instant::now();
         let mut pipeline = Pipeline::new();
         for &place in places {
-            for command in &items[place].1 {
+            for command in items[place].1.cmd_iter() {
                 pipeline.add_command(command.clone());
             }
         }

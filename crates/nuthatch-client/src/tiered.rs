@@ -25,7 +25,7 @@ use crate::remote::{Origin, Remote, Reply};
 use crate::stats::{Counters, TieredStats};
 use crate::vouching::Voucher;
 use nuthatch::Cache;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -723,7 +723,7 @@ where
             // is looked at again.
             let mut exists = redis::cmd("EXISTS");
             exists.arg(&lease_key[..]);
-            match self.remote.call(slot, &[exists], true).await {
+            match self.remote.call(slot, &alone(exists), true).await {
                 Ok(reply) if reply.values.first() == Some(&Value::Int(1)) => {}
                 _ => return Step::Again,
             }
@@ -814,7 +814,8 @@ where
         if let Some(lease) = &placing.lease
             && !self.holds(key, lease).await
         {
-            return None;
+            // The key was removed meanwhile, or another has loaded it, for this took too long.
+            return Some((Origin::Passing, 0));
         }
         let condition = if placing.replaces { None } else { Some("NX") };
         let written = self.write(key, &bytes, ttl, condition, true).await;
@@ -860,11 +861,12 @@ where
         // by a read, with nobody's write between.
         let in_transaction = tracked && !self.remote.settings.broadcast;
         let commands = if in_transaction {
-            let mut read = redis::cmd("PTTL");
-            read.arg(&remote_key[..]);
-            vec![redis::cmd("MULTI"), set, read, redis::cmd("EXEC")]
+            let mut transaction = Pipeline::with_capacity(4);
+            transaction.cmd("MULTI").add_command(set);
+            transaction.cmd("PTTL").arg(&remote_key[..]).cmd("EXEC");
+            transaction
         } else {
-            vec![set]
+            alone(set)
         };
         let span = tracing::debug_span!("remote_write", slot);
         let reply = self
@@ -925,7 +927,7 @@ where
         let mut delete = redis::cmd("DEL");
         delete.arg(remote_key);
         let slot = self.remote.slot(remote_key);
-        let reply = self.remote.call(slot, &[delete], true).await?;
+        let reply = self.remote.call(slot, &alone(delete), true).await?;
         Ok(reply.values.first() == Some(&Value::Int(1)))
     }
 
@@ -949,8 +951,13 @@ where
             .arg("NX")
             .arg("PX")
             .arg(whole_ms(length));
-        let mut commands = vec![set];
-        commands.extend(read_commands(&self.locals.namespace.remote(key)));
+        let mut commands = alone(set);
+        let remote_key = self.locals.namespace.remote(key);
+        commands
+            .cmd("GET")
+            .arg(&remote_key[..])
+            .cmd("PTTL")
+            .arg(&remote_key[..]);
         let taken = Instant::now();
         let slot = self.remote.slot(&lease_key);
         let mut reply = self.remote.call(slot, &commands, false).await?;
@@ -968,7 +975,7 @@ where
         let mut get = redis::cmd("GET");
         get.arg(&lease_key[..]);
         let slot = self.remote.slot(&lease_key);
-        match self.remote.call(slot, &[get], true).await {
+        match self.remote.call(slot, &alone(get), true).await {
             Ok(reply) => {
                 matches!(reply.values.first(), Some(Value::BulkString(token)) if token[..] == lease.token)
             }
@@ -1013,12 +1020,19 @@ fn settle<K: Hash + Eq + Clone, V: Clone>(
     }
 }
 
-fn read_commands(remote_key: &[u8]) -> Vec<Cmd> {
-    let mut get = redis::cmd("GET");
-    get.arg(remote_key);
-    let mut pttl = redis::cmd("PTTL");
-    pttl.arg(remote_key);
-    vec![get, pttl]
+/// Asks for a key's value and what is left of its time.
+fn read_commands(remote_key: &[u8]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("GET").arg(remote_key);
+    pipeline.cmd("PTTL").arg(remote_key);
+    pipeline
+}
+
+/// One command.
+fn alone(command: Cmd) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(command);
+    pipeline
 }
 
 /// In milliseconds, rounded up, and 1 at least: the server refuses 0.

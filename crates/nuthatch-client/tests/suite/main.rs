@@ -1,6 +1,8 @@
 //! The near cache against real servers: Redis alone and as a cluster, and our own.
 
 mod faults;
+mod leases;
+mod misuse;
 mod servers;
 mod staleness;
 mod tiers;

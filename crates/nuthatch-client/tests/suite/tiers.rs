@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 type Near = TieredCache<String, String>;
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -19,7 +19,7 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-fn builder(url: &str) -> TieredCacheBuilder<String, String> {
+pub(crate) fn builder(url: &str) -> TieredCacheBuilder<String, String> {
     TieredCache::builder()
         .local(Cache::builder().capacity(10_000))
         .remote(url)
@@ -32,7 +32,7 @@ fn builder(url: &str) -> TieredCacheBuilder<String, String> {
 }
 
 /// Runs a test on each server; each gets its address.
-fn on_each<F: Future<Output = ()>>(test: impl Fn(String) -> F) {
+pub(crate) fn on_each<F: Future<Output = ()>>(test: impl Fn(String) -> F) {
     let runtime = runtime();
     if let Some(redis) = Redis::start() {
         runtime.block_on(test(redis.url()));
@@ -42,12 +42,12 @@ fn on_each<F: Future<Output = ()>>(test: impl Fn(String) -> F) {
 }
 
 /// A loader that must not be called.
-async fn never<V>(_key: &str) -> Result<V, Infallible> {
+pub(crate) async fn never<V>(_key: &str) -> Result<V, Infallible> {
     panic!("nothing is to be loaded")
 }
 
 /// Waits until as many changes were heard of.
-async fn heard(near: &Near, invalidations: u64) {
+pub(crate) async fn heard(near: &Near, invalidations: u64) {
     for _ in 0..3_000 {
         if near.stats().invalidations >= invalidations {
             return;
