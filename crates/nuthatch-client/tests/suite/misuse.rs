@@ -196,7 +196,8 @@ fn requests_that_are_not_answered_end_and_do_not_pile_up() {
 #[test]
 fn settings_that_make_no_sense_are_named() {
     type Builder = nuthatch_client::TieredCacheBuilder<String, String>;
-    let wrong: [(&str, fn(Builder) -> Builder); 12] = [
+    type Change = fn(Builder) -> Builder;
+    let wrong: [(&str, Change); 12] = [
         ("max_staleness", |b| {
             b.max_staleness(Duration::from_millis(49))
         }),
