@@ -349,7 +349,7 @@ impl Requests {
 }
 
 /// What two readings of the clock cost, which is in each timed operation.
-fn clock_cost_ns() -> u64 {
+pub(crate) fn clock_cost_ns() -> u64 {
     const READINGS: usize = 1001;
     let mut costs: Vec<_> = (0..READINGS)
         .map(|_| Instant::now().elapsed().as_nanos() as u64)

@@ -6,6 +6,8 @@ mod footprint;
 mod hitratio;
 mod input;
 mod memory;
+#[cfg(unix)]
+mod near;
 mod report;
 #[cfg(unix)]
 mod server;
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Load for servers of Redis' or memcached's protocol: speed, latency, processor time, hit ratio
     #[cfg(unix)]
     Server(Box<server::Arguments>),
+    /// What a near cache gains: reads through a cache in process, kept right by a server's invalidations
+    #[cfg(unix)]
+    Near(near::Arguments),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
 }
@@ -61,6 +66,8 @@ impl Command {
             Self::Report(arguments) => report::run(&arguments),
             #[cfg(unix)]
             Self::Server(arguments) => server::run(&arguments),
+            #[cfg(unix)]
+            Self::Near(arguments) => near::run(&arguments),
             Self::Traces(arguments) => traces::run(&arguments),
         }
     }

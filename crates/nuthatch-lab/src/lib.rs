@@ -14,6 +14,8 @@ pub mod heap;
 pub mod heavy_hitters;
 pub mod keys;
 pub mod miniature;
+#[cfg(unix)]
+pub mod near;
 pub mod output;
 pub mod plot;
 pub mod progress;

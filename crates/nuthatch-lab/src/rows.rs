@@ -156,3 +156,71 @@ pub struct ServerRow {
     /// waits by asking again and again.
     pub generator_busy: Option<f64>,
 }
+
+/// A line of `nuthatch-lab near`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "measure", rename_all = "lowercase")]
+pub enum NearRow {
+    /// Reads of many tasks, of which some reach the server.
+    Reads(NearReadsRow),
+    /// Reads of one thread, of which none does.
+    Hit(NearHitRow),
+}
+
+/// Who reads, at which hit ratio.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NearReadsRow {
+    /// Who reads.
+    pub reader: String,
+    /// The part of the reads that the schedule has of hot keys.
+    pub hot_ratio: f64,
+    /// The part of the reads that was answered in process, in all rounds; `None` without a cache.
+    pub hit_ratio: Option<f64>,
+    /// Tasks that read.
+    pub tasks: u32,
+    /// Threads of their runtime.
+    pub threads: u32,
+    /// Entries that a cache may hold.
+    pub capacity: u32,
+    /// Different keys, hot and cold.
+    pub keys: u32,
+    /// Bytes of a value.
+    pub value_bytes: u32,
+    /// Reads in all rounds.
+    pub reads: u64,
+    /// Reads per second: the median of the rounds,
+    pub reads_per_s_median: f64,
+    /// the slowest
+    pub reads_per_s_min: f64,
+    /// and the fastest of them.
+    pub reads_per_s_max: f64,
+    /// How many times the median of reads without a cache that is.
+    pub of_plain: f64,
+    /// Latency of the timed reads in all rounds: the median,
+    pub p50_ns: u64,
+    /// the 99th percentile
+    pub p99_ns: u64,
+    /// and the 99.9th.
+    pub p999_ns: u64,
+    /// Requests that the server counted for a thousand reads, in all rounds; `None` if it does not count.
+    pub requests_per_1000_reads: Option<f64>,
+    /// Hot keys that somebody else wrote, per second.
+    pub writes_per_s: f64,
+}
+
+/// What a hit in process costs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NearHitRow {
+    /// The call.
+    pub call: String,
+    /// Nanoseconds for a read: the median of the rounds,
+    pub ns_median: f64,
+    /// the quickest
+    pub ns_min: f64,
+    /// and the slowest of them.
+    pub ns_max: f64,
+    /// How many times the median of the library's own call with a time to live that is.
+    pub of_library: f64,
+    /// The part of the reads that was answered in process.
+    pub hit_ratio: f64,
+}

@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("near-cache-service", &["nuthatch", "nuthatch-client"]),
     ("nuthatch", &[]),
     ("nuthatch-client", &["nuthatch"]),
-    ("nuthatch-lab", &["nuthatch"]),
+    ("nuthatch-lab", &["nuthatch", "nuthatch-client"]),
     ("nuthatch-server", &["nuthatch", "nuthatch-wire"]),
     ("nuthatch-wire", &[]),
 ];

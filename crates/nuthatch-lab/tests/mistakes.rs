@@ -210,6 +210,8 @@ fn rows_that_cannot_be_written_are_not_measured() {
         &["traces", "loop:9:9"],
         #[cfg(unix)]
         &["server", "--target=redis://127.0.0.1:1"],
+        #[cfg(unix)]
+        &["near", "--target=redis://127.0.0.1:1"],
         &[
             "simulate",
             "--check",
@@ -286,5 +288,30 @@ fn a_load_that_cannot_be_sent_is_refused() {
         ),
     ] {
         assert_answer(&[&["server"], options].concat(), expected);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_near_cache_that_cannot_be_measured_is_refused() {
+    const TARGET: &str = "--target=redis://127.0.0.1:1";
+    for (options, expected) in [
+        (&["--target=127.0.0.1:6379"][..], "redis://host:port"),
+        (&["--target=redis://127.0.0.1:x"], "not a port"),
+        (&["--target=memcached://127.0.0.1"], "does not speak"),
+        (&[TARGET, "--hit-ratios=101"], "from 0 to 100"),
+        (&[TARGET, "--hit-ratios=most"], "from 0 to 100"),
+        (&[TARGET, "--tasks=0"], "1..=100000"),
+        (&[TARGET, "--threads=0"], "1..=1000"),
+        (&[TARGET, "--capacity=1"], "2..=10000000"),
+        (&[TARGET, "--value-bytes=0"], "1..=1048576"),
+        (&[TARGET, "--capacity=10", "--cold-keys=99"], "10 times"),
+        (&[TARGET, "--rounds=0"], "1..=1000"),
+        (&[TARGET, "--millis=0"], "1..=3600000"),
+        (&[TARGET], "redis://127.0.0.1:1: "),
+        (&[TARGET], "Connection refused"),
+        (&["--target=redis+unix:///nowhere/socket"], "No such file"),
+    ] {
+        assert_answer(&[&["near"], options].concat(), expected);
     }
 }
