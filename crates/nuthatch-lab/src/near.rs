@@ -1,9 +1,9 @@
 //! What a cache in process gains in front of a server of Redis' protocol: what `nuthatch-lab near` measures.
 //!
 //! Many tasks of one runtime read keys, each waiting for its value before it reads the next. A schedule
-//! (`schedule`) says which: hot keys, which every cache holds, and now and then a cold one, which none
-//! can hold any more when its turn comes again. So the hit ratio in process is chosen, and no cache gets
-//! another one by being clever; it is measured all the same. All values are on the server, which counts
+//! (`schedule`) says which: hot keys, which every cache holds, and now and then a cold one, which hardly any
+//! holds still when its turn comes again. So the hit ratio in process is chosen, and being clever gains a
+//! cache next to nothing; it is measured all the same. All values are on the server, which counts
 //! the requests that still reach it. Every run has a cache and connections of its own, and warms them up.
 //!
 //! No read is taken on trust: a key without a value, or a value of the wrong length, ends the measurement.

@@ -221,6 +221,9 @@ pub struct NearHitRow {
     pub ns_max: f64,
     /// How many times the median of the library's own call with a time to live that is.
     pub of_library: f64,
+    /// How many times the median of the same call on the near cache's own tier in process, whose clock is
+    /// cheaper to read.
+    pub of_tier: f64,
     /// The part of the reads that was answered in process.
     pub hit_ratio: f64,
 }

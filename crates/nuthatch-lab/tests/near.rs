@@ -126,6 +126,12 @@ fn every_reader_gets_the_hit_ratio_that_was_asked_for_and_the_server_the_rest() 
         assert!(number(row, "ns_min") > 0.0, "{row}");
         assert!(number(row, "ns_min") <= number(row, "ns_median"), "{row}");
         assert!(number(row, "ns_median") <= number(row, "ns_max"), "{row}");
+        let baseline = match row["call"].as_str() {
+            Some("Cache::get, time to live") => "of_library",
+            Some("Cache::get of the tier in process") => "of_tier",
+            _ => continue,
+        };
+        assert_eq!(number(row, baseline), 1.0, "{row}");
     }
 }
 

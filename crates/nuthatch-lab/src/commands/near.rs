@@ -311,11 +311,11 @@ fn hit_rows(costs: &[Vec<HitCost>]) -> Vec<NearHitRow> {
         Spread::of(&ns)
     });
     let spreads: Vec<_> = spreads.collect();
-    let library = Path::ALL
-        .iter()
-        .position(|&path| path == Path::LibraryTtl)
-        .expect("the library is called with a time to live");
-    let library_ns = spreads[library].median;
+    let median_of = |path: Path| {
+        let place = Path::ALL.iter().position(|&other| other == path);
+        spreads[place.expect("every call is measured")].median
+    };
+    let (library_ns, tier_ns) = (median_of(Path::LibraryTtl), median_of(Path::Tier));
     let calls = Path::ALL.iter().zip(costs).zip(&spreads);
     calls
         .map(|((path, costs), spread)| NearHitRow {
@@ -324,6 +324,7 @@ fn hit_rows(costs: &[Vec<HitCost>]) -> Vec<NearHitRow> {
             ns_min: spread.min,
             ns_max: spread.max,
             of_library: spread.median / library_ns,
+            of_tier: spread.median / tier_ns,
             hit_ratio: costs.iter().map(|cost| cost.hit_ratio).sum::<f64>() / costs.len() as f64,
         })
         .collect()
@@ -370,7 +371,8 @@ fn reads_table(rows: &[NearRow]) -> Table {
 }
 
 fn hits_table(rows: &[NearRow]) -> Table {
-    let numbers = ["ns", "min", "max", "of the library", "hits"].map(|name| (name, Align::Right));
+    let numbers = ["ns", "min", "max", "of the library", "of the tier", "hits"]
+        .map(|name| (name, Align::Right));
     let call = ("a hit, on one thread", Align::Left);
     let mut table = Table::new([call].into_iter().chain(numbers));
     for row in rows {
@@ -383,6 +385,7 @@ fn hits_table(rows: &[NearRow]) -> Table {
             format!("{:.1}", row.ns_min),
             format!("{:.1}", row.ns_max),
             format!("{:.2}", row.of_library),
+            format!("{:.2}", row.of_tier),
             format!("{:.2} %", 100.0 * row.hit_ratio),
         ]);
     }

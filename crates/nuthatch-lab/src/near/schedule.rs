@@ -13,7 +13,7 @@ const COLD: u32 = u32::MAX;
 /// A stream of keys, for any number of tasks.
 ///
 /// Hot keys are drawn evenly. Cold keys come in turn, the same turn for all tasks: so one comes again when all
-/// others have been read, and no cache that is a fraction of their number holds it then.
+/// others have been read, when a cache that is a fraction of their number hardly holds it still.
 #[derive(Debug)]
 pub struct Schedule {
     steps: Vec<u32>,
