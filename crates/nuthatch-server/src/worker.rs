@@ -1209,7 +1209,12 @@ mod tests {
         worker: Worker,
         events: Events,
         socket: TcpStream,
+        /// Bytes of requests that were sent.
+        sent: usize,
     }
+
+    /// What it asks again and again, for a reply that is long.
+    const REQUEST: &[u8] = b"GET k\r\n";
 
     impl Driven {
         fn new() -> Self {
@@ -1224,12 +1229,16 @@ mod tests {
             let address = listener.local_addr().expect("an address");
             let listeners = vec![Listener::Tcp(TcpListener::from_std(listener))];
             let worker = Worker::new(server, poll, handle, listeners).expect("a data thread");
-            let socket = TcpStream::connect(address).expect("a listener");
+            let mut socket = TcpStream::connect(address).expect("a listener");
+            socket
+                .write_all(b"SETRANGE k 1000000 v\r\n")
+                .expect("an open socket");
             socket.set_nonblocking(true).expect("an option");
             Self {
                 worker,
                 events: Events::with_capacity(16),
                 socket,
+                sent: 0,
             }
         }
 
@@ -1241,14 +1250,15 @@ mod tests {
 
         /// Sends requests until the worker takes no more of them, and neither does the system.
         fn send_until_stuck(&mut self) {
-            self.socket
-                .write_all(b"SETRANGE k 1000000 v\r\n")
-                .expect("an open socket");
-            let pipeline = b"GET k\r\n".repeat(1000);
+            let pipeline = REQUEST.repeat(1000);
             let mut refused = 0;
             while refused < 20 {
-                match self.socket.write(&pipeline) {
-                    Ok(_) => refused = 0,
+                // From where the last request was cut off.
+                match self.socket.write(&pipeline[self.sent % REQUEST.len()..]) {
+                    Ok(sent) => {
+                        self.sent += sent;
+                        refused = 0;
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => refused += 1,
                     Err(error) => panic!("{error}"),
                 }

@@ -1,6 +1,7 @@
 //! The staleness bound under faults: no read is out of date beyond it, nothing hangs or piles up, and the near
 //! cache is useful again when the fault is over.
 
+use crate::proxy::Proxy;
 use crate::servers::{Cluster, Ours, Redis};
 use crate::staleness::{MAX_STALENESS, Trial};
 use parking_lot::Mutex;
@@ -92,6 +93,34 @@ fn a_server_that_is_stopped_or_killed_and_comes_back() {
     assert!(stats.disconnects >= 2 && stats.remote_unavailable > 0);
 }
 
+#[test]
+fn a_server_that_is_cut_off_while_others_write() {
+    let _turn = TURN.lock();
+    let Some(redis) = Redis::start() else { return };
+    let network = Proxy::to(redis.port());
+    let trial = Trial::start(&network.url(), vec![redis.port()], 0);
+    for _ in 0..3 {
+        trial.go_on(A_WHILE);
+        network.cut();
+        trial.go_on(4 * MAX_STALENESS);
+        network.mend();
+        eprintln!(
+            "useful {:?} after {:?} without a network",
+            trial.becomes_useful(),
+            4 * MAX_STALENESS
+        );
+    }
+    // Too short for anybody to notice; what waited comes late.
+    for _ in 0..10 {
+        network.cut();
+        trial.go_on(MAX_STALENESS / 3);
+        network.mend();
+        trial.go_on(MAX_STALENESS / 2);
+    }
+    let stats = trial.end("cut off");
+    assert!(stats.disconnects >= 3 && stats.unvouched > 0);
+}
+
 /// The cluster's ports, where a writer may begin.
 fn ports(cluster: &Cluster) -> Vec<u16> {
     cluster.nodes.iter().map(Redis::port).collect()
@@ -144,6 +173,29 @@ fn a_cluster_whose_primary_is_stopped_for_longer_than_an_election_takes() {
         trial.becomes_useful()
     );
     let stats = trial.end("a primary was stopped");
+    assert!(stats.moved_slots >= 5_000, "{}", stats.moved_slots);
+}
+
+#[test]
+fn a_cluster_whose_primary_is_deposed_and_back_before_it_is_missed() {
+    let _turn = TURN.lock();
+    let Some(cluster) = Cluster::electing_after("300") else {
+        return;
+    };
+    let bound = Duration::from_secs(4);
+    let trial = Trial::bounded(&cluster.url(), ports(&cluster), 1, bound);
+    trial.go_on(A_WHILE);
+    let victim = cluster.primary(0, 0);
+    let witness = (victim + 1) % cluster.nodes.len();
+    cluster.nodes[victim].freeze();
+    crate::servers::eventually("a replica takes its place", || {
+        cluster.primary(0, witness) != victim
+    });
+    cluster.nodes[victim].thaw();
+    // Its connection has not broken: that the slots are another's is told by the others' epoch.
+    trial.go_on(2 * bound);
+    eprintln!("useful {:?} after it", trial.becomes_useful());
+    let stats = trial.end("a primary was deposed");
     assert!(stats.moved_slots >= 5_000, "{}", stats.moved_slots);
 }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod leases;
 mod misuse;
+mod proxy;
 mod servers;
 mod staleness;
 mod tiers;

@@ -244,7 +244,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nothing where Redis is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        Self::electing_after("1000")
+    }
+
+    /// In which a node that was silent for so many milliseconds has failed.
+    pub(crate) fn electing_after(timeout_ms: &str) -> Option<Self> {
+        let arguments = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            timeout_ms,
+        ];
         let more = [
             "--cluster-replica-validity-factor",
             "0",

@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// The bound under test.
+/// The bound under test, unless a trial has its own.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_millis(500);
 /// How long a writer waits for an answer.
 const WRITER_TIMEOUT: Duration = Duration::from_millis(300);
@@ -58,6 +58,7 @@ impl History {
 
 /// What all threads of a trial share.
 struct Shared {
+    bound: Duration,
     histories: Vec<Mutex<History>>,
     stop: AtomicBool,
     reads: AtomicU64,
@@ -85,6 +86,11 @@ impl Trial {
     /// Through a near cache of the given address, with a writer that begins with these ports. `replicas`: how
     /// many must have a write before it counts.
     pub(crate) fn start(url: &str, ports: Vec<u16>, replicas: u32) -> Self {
+        Self::bounded(url, ports, replicas, MAX_STALENESS)
+    }
+
+    /// With a bound of its own.
+    pub(crate) fn bounded(url: &str, ports: Vec<u16>, replicas: u32, bound: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -95,10 +101,11 @@ impl Trial {
             .remote(url)
             .namespace("trial")
             .codec(codec::Json)
-            .max_staleness(MAX_STALENESS)
+            .max_staleness(bound)
             .build();
         let near: Near = runtime.block_on(built).expect("built");
         let shared = Arc::new(Shared {
+            bound,
             histories: (0..KEYS).map(|_| Mutex::default()).collect(),
             stop: AtomicBool::new(false),
             reads: AtomicU64::new(0),
@@ -222,7 +229,7 @@ async fn read(near: Near, shared: Arc<Shared>, seed: u64) {
                     shared
                         .worst_us
                         .fetch_max(late.as_micros() as u64, Ordering::Relaxed);
-                    if late > MAX_STALENESS {
+                    if late > shared.bound {
                         let text =
                             format!("{value} of key {number}, {late:?} after it was replaced");
                         shared.violations.lock().push(text);
