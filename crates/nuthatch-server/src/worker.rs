@@ -1219,7 +1219,7 @@ mod tests {
     impl Driven {
         fn new() -> Self {
             let server = Server::new(Config::default(), 1, clock::now_ms()).expect("a server");
-            let bound = 64 << 20;
+            let bound = 16 << 20;
             server.max_memory_bytes.store(bound, Ordering::Relaxed);
             let (poll, handle) = prepare(0).expect("an event queue");
             let workers = &server.observers.post.workers;
