@@ -324,3 +324,177 @@ impl<K: Hash + Eq + Clone, V: Clone> Drop for Write<'_, K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Join, Landing, Lead, Pending, Write};
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+
+    const KEY: u8 = 0;
+
+    /// What a server has still to tell, in the order in which it did it.
+    enum Told {
+        /// To the reader with this place among those under way.
+        Value(usize, u64),
+        Written(usize),
+        Changed,
+    }
+
+    /// One key, a server that tracks who has read it, and all that may be under way.
+    struct World {
+        pending: &'static Pending<u8, u64>,
+        /// What is kept in process.
+        kept: Cell<Option<u64>>,
+        server: u64,
+        /// Whether the server will tell of the next change.
+        tracked: bool,
+        told: VecDeque<Told>,
+        reads: Vec<Option<Lead<'static, u8, u64>>>,
+        writes: Vec<Option<(Write<'static, u8, u64>, u64)>>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                pending: Box::leak(Box::new(Pending::new())),
+                kept: Cell::new(None),
+                server: 0,
+                tracked: false,
+                told: VecDeque::new(),
+                reads: Vec::new(),
+                writes: Vec::new(),
+            }
+        }
+
+        /// A read begins, and the server answers it: at once, since what it does later is no different.
+        fn read(&mut self) {
+            if let Join::Lead(lead) = self.pending.join(&KEY) {
+                self.told
+                    .push_back(Told::Value(self.reads.len(), self.server));
+                self.tracked = true;
+                self.reads.push(Some(lead));
+            }
+        }
+
+        /// A write of ours: the server does not tell us of it, and tracks the key from then on, since a read
+        /// follows in the same transaction.
+        fn write(&mut self) {
+            let write = self.pending.write(&KEY, || self.kept.set(None));
+            self.server += 1;
+            self.tracked = true;
+            self.told.push_back(Told::Written(self.writes.len()));
+            self.writes.push(Some((write, self.server)));
+        }
+
+        /// A write by others.
+        fn change(&mut self) {
+            self.server += 1;
+            if std::mem::take(&mut self.tracked) {
+                self.told.push_back(Told::Changed);
+            }
+        }
+
+        /// The next of what was told arrives.
+        fn hear(&mut self) {
+            match self.told.pop_front() {
+                Some(Told::Value(place, value)) => {
+                    if let Some(lead) = self.reads[place].take() {
+                        lead.settle(Landing::Found(value), || self.kept.set(Some(value)));
+                    }
+                }
+                Some(Told::Written(place)) => {
+                    if let Some((write, value)) = self.writes[place].take() {
+                        write.finish(|| self.kept.set(Some(value)));
+                    }
+                }
+                Some(Told::Changed) => self.pending.invalidate(&KEY, || self.kept.set(None)),
+                None => {}
+            }
+        }
+
+        /// Somebody gives up, and will not look at the answer.
+        fn give_up(&mut self, random: &mut fastrand::Rng) {
+            if random.bool() && !self.reads.is_empty() {
+                let place = random.usize(..self.reads.len());
+                drop(self.reads[place].take());
+            } else if !self.writes.is_empty() {
+                let place = random.usize(..self.writes.len());
+                drop(self.writes[place].take());
+            }
+        }
+
+        /// What is kept is what the server has, unless it has told of a change that has not arrived.
+        fn validate(&self) {
+            if let Some(kept) = self.kept.get() {
+                let to_come = self.told.iter().any(|told| matches!(told, Told::Changed));
+                assert!(
+                    kept == self.server || to_come,
+                    "{kept} is kept, {} is right",
+                    self.server
+                );
+                assert!(
+                    kept != self.server || self.tracked || to_come,
+                    "a change would be told"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_right_or_about_to_go_whatever_comes_between() {
+        let (mut kept, mut raced) = (0_u64, 0_u64);
+        for seed in 0..2_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut world = World::new();
+            for _ in 0..200 {
+                match random.u8(..20) {
+                    0..5 => world.read(),
+                    5..7 => world.write(),
+                    7..9 => world.change(),
+                    9..19 => world.hear(),
+                    _ => world.give_up(&mut random),
+                }
+                world.validate();
+                match world.kept.get() {
+                    Some(_) => kept += 1,
+                    None => raced += 1,
+                }
+            }
+            while !world.told.is_empty() {
+                world.hear();
+                world.validate();
+            }
+            world.reads.clear();
+            world.writes.clear();
+            assert_eq!(world.pending.len(), 0, "nothing is left under way");
+        }
+        assert!(kept > 10_000 && raced > 10_000, "{kept} {raced}");
+    }
+
+    #[test]
+    fn who_asks_after_a_change_does_not_join_who_asked_before() {
+        let pending: Pending<u8, u64> = Pending::new();
+        let Join::Lead(first) = pending.join(&KEY) else {
+            panic!("nobody asks yet");
+        };
+        assert!(matches!(pending.join(&KEY), Join::Follow(_)));
+        assert!(first.is_attached());
+        pending.invalidate(&KEY, || {});
+        assert!(!first.is_attached());
+        let Join::Lead(second) = pending.join(&KEY) else {
+            panic!("he asks anew");
+        };
+        first.settle(Landing::Found(1), || {
+            panic!("it may be older than the change")
+        });
+        let kept = Cell::new(false);
+        second.settle(Landing::Found(2), || kept.set(true));
+        assert!(kept.get());
+        let write = pending.write(&KEY, || {});
+        assert!(matches!(pending.join(&KEY), Join::Alone));
+        pending.invalidate_all();
+        write.finish(|| panic!("something came between"));
+        assert_eq!(pending.len(), 0);
+    }
+}

@@ -14,10 +14,15 @@
 //! connection takes over. So who reads a time that a new connection has won also reads the generation that
 //! dropped the entries of the old one.
 
+#[cfg(not(nuthatch_loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+// The model replaces them by loom's. Not under `cfg(loom)`, which the runtime takes as meant for itself.
+#[cfg(nuthatch_loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
 /// Nodes beyond as many vouch for nothing; a cluster has a thousand at most.
-pub(crate) const NODES: u16 = 1_024;
+pub(crate) const NODES: u16 = if cfg!(nuthatch_loom) { 2 } else { 1_024 };
 
 /// Who vouches for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +109,7 @@ impl Vouching {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(nuthatch_loom)))]
 mod tests {
     use super::{NODES, Voucher, Vouching};
 
@@ -140,5 +145,58 @@ mod tests {
         assert_eq!(voucher, Voucher::NOBODY);
         vouching.extend(NODES, 1);
         assert!(vouching.vouches(voucher, 5), "its deadline alone counts");
+    }
+}
+
+/// Every interleaving of a reader with a connection that is lost and made anew.
+#[cfg(all(test, nuthatch_loom))]
+mod model {
+    use super::Vouching;
+    use loom::sync::{Arc, Mutex};
+    use loom::thread;
+
+    #[test]
+    fn model_an_entry_of_a_lost_connection_is_not_believed_by_the_next_ones_word() {
+        loom::model(|| {
+            let vouching = Arc::new(Vouching::new(1));
+            let entry = vouching.voucher(0, 0);
+            // Its node has not been heard of for too long.
+            vouching.extend(0, 5);
+            let reconnect = {
+                let vouching = Arc::clone(&vouching);
+                thread::spawn(move || {
+                    vouching.extend(0, 0);
+                    vouching.drop_slot(0);
+                    vouching.extend(0, 20);
+                })
+            };
+            assert!(!vouching.vouches(entry, 10));
+            reconnect.join().expect("no panic");
+            assert!(!vouching.vouches(entry, 10));
+            assert!(vouching.vouches(vouching.voucher(0, 0), 10));
+        });
+    }
+
+    #[test]
+    fn model_an_answer_of_a_lost_connection_does_not_carry_the_next_ones_generation() {
+        loom::model(|| {
+            let vouching = Arc::new(Vouching::new(1));
+            let connection = Arc::new(Mutex::new(Some(1)));
+            vouching.extend(0, 20);
+            let reconnect = {
+                let (vouching, connection) = (Arc::clone(&vouching), Arc::clone(&connection));
+                thread::spawn(move || {
+                    *connection.lock().expect("a lock") = None;
+                    vouching.drop_slot(0);
+                    *connection.lock().expect("a lock") = Some(2);
+                })
+            };
+            let voucher = vouching.voucher(0, 0);
+            let asked = *connection.lock().expect("a lock");
+            reconnect.join().expect("no panic");
+            if asked == Some(1) {
+                assert!(!vouching.vouches(voucher, 10));
+            }
+        });
     }
 }
