@@ -63,6 +63,7 @@ pub(crate) struct Link {
     suspected: Notify,
 }
 
+#[derive(Clone)]
 enum State {
     Connecting,
     Up(Up),
@@ -157,18 +158,26 @@ impl Link {
         vouch: impl Fn() -> Voucher,
     ) -> Result<(Up, Voucher), RemoteError> {
         loop {
+            match self.state_with(&vouch) {
+                (State::Up(up), voucher) => return Ok((up, voucher)),
+                (State::Down(error), _) => return Err(error),
+                (State::Connecting, _) => {}
+            }
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let voucher = vouch();
-            match &*self.state.lock() {
-                State::Up(up) => return Ok((up.clone(), voucher)),
-                State::Down(error) => return Err(error.clone()),
-                State::Connecting => {}
-            }
-            if timeout_at(deadline, changed).await.is_err() {
+            // It may have changed before it was listened for.
+            if matches!(*self.state.lock(), State::Connecting)
+                && timeout_at(deadline, changed).await.is_err()
+            {
                 return Err(self.timed_out(settings));
             }
         }
+    }
+
+    /// The state, and a voucher taken before it was looked at.
+    fn state_with(&self, vouch: impl Fn() -> Voucher) -> (State, Voucher) {
+        let voucher = vouch();
+        (self.state.lock().clone(), voucher)
     }
 
     /// Waits until the first attempt to connect has ended.

@@ -162,7 +162,9 @@ impl Counters {
     /// The remote tier took so long for an answer.
     pub(crate) fn answered_in(&self, elapsed: Duration) {
         let us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (0..EDGES).find(|&bucket| us <= edge_us(bucket));
+        // The first bucket whose upper edge could be it, by the doubling that the latency lies in.
+        let first = 2 * (us.max(32).ilog2() as usize - 5);
+        let bucket = (first..EDGES).find(|&bucket| us <= edge_us(bucket));
         self.latency.buckets[bucket.unwrap_or(EDGES)].fetch_add(1, Ordering::Relaxed);
         self.latency.sum_us.fetch_add(us, Ordering::Relaxed);
     }
