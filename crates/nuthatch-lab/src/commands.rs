@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Server(Box<server::Arguments>),
     /// What a near cache gains: reads through a cache in process, kept right by a server's invalidations
     #[cfg(unix)]
-    Near(near::Arguments),
+    Near(Box<near::Arguments>),
     /// Describes traces: requests, keys, sizes, and the misses that no policy can avoid
     Traces(traces::Arguments),
 }
