@@ -79,6 +79,10 @@ pub struct TieredCacheBuilder<K, V> {
     clock: Clock,
     #[cfg(feature = "compression")]
     compression: Option<Compression>,
+    #[cfg(feature = "tls")]
+    authorities_pem: Option<Vec<u8>>,
+    #[cfg(feature = "tls")]
+    identity_pem: Option<redis::ClientTlsConfig>,
 }
 
 impl<K, V> Debug for TieredCacheBuilder<K, V> {
@@ -126,6 +130,10 @@ where
             clock: coarse(),
             #[cfg(feature = "compression")]
             compression: None,
+            #[cfg(feature = "tls")]
+            authorities_pem: None,
+            #[cfg(feature = "tls")]
+            identity_pem: None,
         }
     }
 
@@ -289,6 +297,28 @@ where
         self
     }
 
+    /// Over TLS, trusts servers whose certificates these authorities have signed, in PEM, instead of those
+    /// that the system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls_authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authorities_pem = Some(pem.into());
+        self
+    }
+
+    /// Over TLS, shows servers this certificate, with its key, both in PEM.
+    #[cfg(feature = "tls")]
+    pub fn tls_identity(
+        mut self,
+        certificate_pem: impl Into<Vec<u8>>,
+        key_pem: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.identity_pem = Some(redis::ClientTlsConfig {
+            client_cert: certificate_pem.into(),
+            client_key: key_pem.into(),
+        });
+        self
+    }
+
     /// The source of time for what is kept in process. Unless set, the machine's monotonic clock as of its
     /// last tick; it must not be behind by more than 10 milliseconds.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -330,6 +360,9 @@ where
             seeds,
             cluster,
         } = Target::parse(&url)?;
+        #[cfg(feature = "tls")]
+        let connection =
+            with_certificates(connection, &url, self.authorities_pem, self.identity_pem)?;
         let namespace = Namespace::new(&self.namespace);
         let settings = Settings {
             clock: self.clock.clone(),
@@ -466,6 +499,36 @@ where
         }
         Ok(())
     }
+}
+
+/// The connection with certificates of one's own, if there are any.
+#[cfg(feature = "tls")]
+fn with_certificates(
+    connection: ConnectionInfo,
+    url: &str,
+    authorities_pem: Option<Vec<u8>>,
+    identity_pem: Option<redis::ClientTlsConfig>,
+) -> Result<ConnectionInfo, BuildError> {
+    if authorities_pem.is_none() && identity_pem.is_none() {
+        return Ok(connection);
+    }
+    if !matches!(connection.addr(), ConnectionAddr::TcpTls { .. }) {
+        let url = without_credentials(url);
+        return Err(invalid(
+            "remote",
+            &url,
+            "rediss:// where certificates are given",
+        ));
+    }
+    let certificates = redis::TlsCertificates {
+        client_tls: identity_pem,
+        root_cert: authorities_pem,
+    };
+    let client = redis::Client::build_with_tls(connection, certificates);
+    let client = client.map_err(|error| BuildError::Certificates {
+        reason: error.to_string(),
+    })?;
+    Ok(client.get_connection_info().clone())
 }
 
 fn invalid(setting: &'static str, value: &impl Debug, allowed: &'static str) -> BuildError {

@@ -135,6 +135,12 @@ pub enum BuildError {
         /// What is wrong.
         reason: String,
     },
+    /// The certificates that were given cannot be read.
+    #[error("the certificates cannot be used: {reason}")]
+    Certificates {
+        /// What is wrong.
+        reason: String,
+    },
     /// The cache in process was refused.
     #[error("the local cache was refused")]
     Local(#[from] nuthatch::BuildError),

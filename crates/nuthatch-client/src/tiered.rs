@@ -204,6 +204,9 @@ where
 
     /// The value of a key, of the nearest tier that has it.
     ///
+    /// A hit in process does not wait for anything. A task that does nothing but hit should give its thread
+    /// to others now and then (`tokio::task::yield_now`), also so that nodes are pinged in time.
+    ///
     /// # Errors
     /// If the cache in process does not have it, and the remote tier cannot be asked.
     #[inline]
@@ -390,6 +393,11 @@ where
         &self.locals.counters
     }
 
+    /// How long a leader may take, whatever he meets with.
+    fn patience(&self) -> Duration {
+        self.options.load_timeout + 4 * self.remote.settings.remote_timeout
+    }
+
     /// A read without a loader, of what is not in process.
     async fn get_remote(&self, key: K) -> Result<Option<V>, RemoteError> {
         loop {
@@ -398,12 +406,14 @@ where
                 Join::Alone => None,
                 Join::Follow(flight) => {
                     self.counters().followed.count();
-                    match flight.wait().await {
-                        Landing::Found(value) => return Ok(Some(value)),
-                        Landing::Absent | Landing::Nothing => return Ok(None),
-                        Landing::Failed(Failure::Remote(error)) => return Err(error),
+                    match timeout(self.patience(), flight.wait()).await {
+                        Ok(Landing::Found(value)) => return Ok(Some(value)),
+                        Ok(Landing::Absent | Landing::Nothing) => return Ok(None),
+                        Ok(Landing::Failed(Failure::Remote(error))) => return Err(error),
                         // Whose loader failed has not been told what the remote tier has.
-                        Landing::Failed(_) | Landing::Abandoned => continue,
+                        Ok(Landing::Failed(_) | Landing::Abandoned) => continue,
+                        // Its leader's future is kept somewhere and not polled.
+                        Err(_) => None,
                     }
                 }
             };
@@ -591,8 +601,7 @@ where
         F: Future<Output = Result<Option<V>, E>>,
     {
         let mut load = Some(load);
-        // What the remote tier has not, or has wrong, is overwritten where it lies.
-        let patience = self.options.load_timeout + 4 * self.remote.settings.remote_timeout;
+        let patience = self.patience();
         let started = Instant::now();
         loop {
             let lead = match self.locals.pending.join(&key) {

@@ -7,3 +7,5 @@ mod proxy;
 mod servers;
 mod staleness;
 mod tiers;
+#[cfg(feature = "tls")]
+mod tls;

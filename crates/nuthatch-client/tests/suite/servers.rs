@@ -193,9 +193,14 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With these settings besides; over TLS, too, if they have its certificates.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let config = Config {
+        let mut config = Config {
             port,
             http_port: 0,
             threads: 2,
@@ -203,6 +208,16 @@ impl Ours {
         };
         let mut sockets = Sockets::default();
         sockets.redis.push(listener);
+        for (name, value) in settings {
+            config
+                .set(name, value)
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+        if !settings.is_empty() {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            config.tls_port = listener.local_addr().expect("an address").port();
+            sockets.tls.push(listener);
+        }
         let launched = launch_on(config, sockets).unwrap_or_else(|error| panic!("{error}"));
         Self {
             server: Arc::clone(launched.server()),
@@ -219,6 +234,11 @@ impl Ours {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.server.config().tls_port
     }
 
     /// Asks it as a client does.
