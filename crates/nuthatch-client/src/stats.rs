@@ -329,4 +329,62 @@ mod tests {
             "beyond the last edge"
         );
     }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn every_counter_is_published_under_its_name() {
+        use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+        use nuthatch::Cache;
+        use std::collections::BTreeMap;
+
+        let counters = Counters::default();
+        counters.remote_hits.add(3);
+        counters.invalidations.count();
+        counters.answered_in(Duration::from_micros(40));
+        let local: Cache<u32, u32> = Cache::new(10);
+        let stats = counters.snapshot(local.stats(), Some(Duration::from_millis(250)), 2);
+        let recorder = DebuggingRecorder::new();
+        metrics::with_local_recorder(&recorder, || stats.publish("users"));
+        let mut published = BTreeMap::new();
+        for (key, _, _, value) in recorder.snapshotter().snapshot().into_vec() {
+            let key = key.key();
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            assert!(labels.contains(&"cache=users".to_owned()), "{key:?}");
+            let edge = labels
+                .into_iter()
+                .find(|label| label.starts_with("le="))
+                .unwrap_or_default();
+            published.insert(format!("{}{edge}", key.name()), value);
+        }
+        let count = |name: &str| {
+            published
+                .get(&format!("nuthatch_tiered_{name}"))
+                .expect(name)
+        };
+        for (name, value) in stats.counts() {
+            assert_eq!(count(&format!("{name}_total")), &DebugValue::Counter(value));
+        }
+        assert_eq!(count("remote_hits_total"), &DebugValue::Counter(3));
+        assert_eq!(count("staleness_seconds"), &DebugValue::Gauge(0.25.into()));
+        assert_eq!(count("pending"), &DebugValue::Gauge(2.0.into()));
+        assert_eq!(
+            count("remote_latency_seconds_bucketle=0.000032"),
+            &DebugValue::Counter(0)
+        );
+        assert_eq!(
+            count("remote_latency_seconds_bucketle=0.000048"),
+            &DebugValue::Counter(1)
+        );
+        assert_eq!(
+            count("remote_latency_seconds_bucketle=+Inf"),
+            &DebugValue::Counter(1)
+        );
+        assert!(
+            published.contains_key("nuthatch_capacity"),
+            "the library's own, too"
+        );
+    }
 }
