@@ -630,12 +630,7 @@ impl Remote {
 
     /// What a node that is connected knows, and when it was asked.
     async fn view_of(&self, link: &Link) -> Option<(Arc<str>, Answer, u64)> {
-        let mut pipeline = Pipeline::new();
-        pipeline
-            .cmd("CLUSTER")
-            .arg("INFO")
-            .cmd("CLUSTER")
-            .arg("SLOTS");
+        let pipeline = what_it_knows();
         let deadline = Instant::now() + self.settings.remote_timeout;
         let nobody = || Voucher::NOBODY;
         let answered = link
@@ -661,12 +656,7 @@ impl Remote {
                 .get_multiplexed_async_connection_with_config(&config)
                 .await?;
             let sent_ns = self.settings.clock.now_ns();
-            let mut pipeline = Pipeline::new();
-            pipeline
-                .cmd("CLUSTER")
-                .arg("INFO")
-                .cmd("CLUSTER")
-                .arg("SLOTS");
+            let pipeline = what_it_knows();
             let values = connection.send_packed_commands(&pipeline, 0, 2).await?;
             Ok::<_, redis::RedisError>((values, sent_ns))
         };
@@ -774,6 +764,17 @@ fn target(error: &ServerError, asked: &Link) -> Option<Arc<str>> {
         known => known,
     };
     Some(address(host, port.parse().ok()?).into())
+}
+
+/// Asks a node for its epoch, and who serves what.
+fn what_it_knows() -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    pipeline
+        .cmd("CLUSTER")
+        .arg("INFO")
+        .cmd("CLUSTER")
+        .arg("SLOTS");
+    pipeline
 }
 
 fn read_answer(values: &[Value], asked: &str) -> Option<Answer> {

@@ -88,8 +88,8 @@ pub struct HitCost {
 pub struct HitCosts<'a> {
     bench: &'a Bench,
     keys: Vec<u32>,
-    library: Library,
-    library_ttl: Library,
+    bare: Library,
+    bare_ttl: Library,
     near: Near,
     broadcast: Near,
     unvouched: Near,
@@ -111,15 +111,15 @@ impl<'a> HitCosts<'a> {
             keys: (0..BATCH * BATCHES)
                 .map(|_| random.random_range(0..hot))
                 .collect(),
-            library: Library::new(bench, None),
-            library_ttl: Library::new(bench, Some(TIME_TO_LIVE)),
+            bare: Library::new(bench, None),
+            bare_ttl: Library::new(bench, Some(TIME_TO_LIVE)),
             near: bench.runtime.block_on(Near::connect(bench, false))?,
             broadcast: bench.runtime.block_on(Near::connect(bench, true))?,
             unvouched: bench.runtime.block_on(Near::unvouched(bench))?,
             caching: bench.runtime.block_on(Caching::connect(bench))?,
         };
-        bench.read_hot(&costs.library)?;
-        bench.read_hot(&costs.library_ttl)?;
+        bench.read_hot(&costs.bare)?;
+        bench.read_hot(&costs.bare_ttl)?;
         bench.read_hot(&costs.near)?;
         bench.read_hot(&costs.broadcast)?;
         bench.read_hot(&costs.caching)?;
@@ -129,8 +129,8 @@ impl<'a> HitCosts<'a> {
     /// Reads one way for about `duration`.
     pub fn measure(&self, path: Path, duration: Duration) -> Result<HitCost, NearError> {
         match path {
-            Path::Library => Ok(self.library(&self.library, duration)),
-            Path::LibraryTtl => Ok(self.library(&self.library_ttl, duration)),
+            Path::Library => Ok(self.library(&self.bare, duration)),
+            Path::LibraryTtl => Ok(self.library(&self.bare_ttl, duration)),
             Path::Tier => {
                 let tier = self.near.0.local();
                 let read = |key| black_box(tier.get(&key)).is_some();
