@@ -129,8 +129,8 @@ impl<'a> HitCosts<'a> {
     /// Reads one way for about `duration`.
     pub fn measure(&self, path: Path, duration: Duration) -> Result<HitCost, NearError> {
         match path {
-            Path::Library => Ok(self.library(&self.bare, duration)),
-            Path::LibraryTtl => Ok(self.library(&self.bare_ttl, duration)),
+            Path::Library => Ok(self.of_library(&self.bare, duration)),
+            Path::LibraryTtl => Ok(self.of_library(&self.bare_ttl, duration)),
             Path::Tier => {
                 let tier = self.near.0.local();
                 let read = |key| black_box(tier.get(&key)).is_some();
@@ -151,7 +151,7 @@ impl<'a> HitCosts<'a> {
         }
     }
 
-    fn library(&self, library: &Library, duration: Duration) -> HitCost {
+    fn of_library(&self, library: &Library, duration: Duration) -> HitCost {
         let read = |key| black_box(library.cache.get(&key)).is_some();
         self.reads(duration, read)
     }
