@@ -2,7 +2,7 @@
 //!
 //! A hit asks twice what time it is: whether the entry has expired, and whether its server has been heard
 //! of lately. Neither needs nanoseconds. Linux keeps the time of its last tick in memory that every process
-//! can read, and reading that costs a quarter of asking the hardware. Such a time may be [`LAG_NS`] behind,
+//! can read, which costs less than asking the hardware. Such a time may be [`LAG_NS`] behind,
 //! so whatever ends, ends that much earlier here.
 
 use nuthatch::Clock;

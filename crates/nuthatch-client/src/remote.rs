@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::slot::SLOTS;
 use crate::stats::Counters;
 use crate::topology::{Answer, Quorum, View, address, choose, epoch};
-use crate::vouching::{NODES, Voucher, Vouching};
+use crate::vouching::{Voucher, Vouching};
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use redis::{AsyncConnectionConfig, Client, Pipeline, ServerError, ServerErrorKind, Value};
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often a request is sent on to another node before it is given up.
 const REDIRECTIONS: usize = 8;
-/// How long to wait before asking again a node that says it cannot answer for the moment.
+/// How long to wait before asking again a node that cannot answer for the moment.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 /// Who serves what is not asked more often than this.
 const REFRESH_PERIOD: Duration = Duration::from_millis(50);
@@ -113,7 +113,7 @@ impl Route {
     /// The smallest number that no link has.
     fn free_number(&self) -> u16 {
         let free = self.numbered.iter().position(Option::is_none);
-        free.unwrap_or(self.numbered.len()).min(usize::from(NODES)) as u16
+        free.unwrap_or(self.numbered.len()) as u16
     }
 }
 
@@ -202,9 +202,7 @@ impl Remote {
         if slot == route.numbered.len() {
             route.numbered.push(None);
         }
-        if number < NODES {
-            route.numbered[slot] = Some(Arc::clone(&link));
-        }
+        route.numbered[slot] = Some(Arc::clone(&link));
         let task = tokio::spawn(Arc::clone(&link).run(Arc::clone(self))).abort_handle();
         let running = Running {
             link: Arc::clone(&link),
@@ -286,11 +284,12 @@ impl Remote {
                 Err(error @ RemoteError::Disconnected { .. }) => {
                     self.stale.notify_one();
                     // What is made anew may be ready before the deadline.
-                    if repeatable && last.is_none() {
-                        last = Some(error);
-                        continue;
+                    if !repeatable || Instant::now() + TRY_AGAIN >= deadline {
+                        return Err(error);
                     }
-                    return Err(error);
+                    last = Some(error);
+                    sleep(TRY_AGAIN).await;
+                    continue;
                 }
                 Err(error) => {
                     if matches!(error, RemoteError::Unavailable { .. }) {

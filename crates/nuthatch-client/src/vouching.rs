@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Nodes beyond as many vouch for nothing; a cluster has a thousand at most.
-pub(crate) const NODES: u16 = if cfg!(nuthatch_loom) { 2 } else { 1_024 };
+const NODES: u16 = if cfg!(nuthatch_loom) { 2 } else { 1_024 };
 
 /// Who vouches for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
