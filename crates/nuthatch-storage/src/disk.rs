@@ -9,12 +9,14 @@
 //!   one succeeds: the system may have dropped it. It has to be written again, elsewhere.
 //! - A name that was created, renamed or removed is so for good once [`Disk::sync_names`] has returned.
 
+pub mod real;
+
 use std::fmt;
 use std::io::{self, Read};
 
 /// A directory, and the files in it by their names.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// The names of all files, in any order.
+    /// The names of all files but the one by which the directory is claimed, if there is one; in any order.
     fn names(&self) -> io::Result<Vec<String>>;
 
     /// A new, empty file; an error if there is one of this name.
