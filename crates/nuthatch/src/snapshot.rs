@@ -2,16 +2,13 @@
 //!
 //! A snapshot outlives the process, the version of this crate and sometimes the disk it was written
 //! to, so it trusts none of them. Its bytes name their format's version, every block carries a
-//! checksum over *everything up to its own end*, and the end is marked, with the number of records.
-//! So a flipped bit, a block lost, doubled or swapped, and an end cut off at any byte are all seen,
-//! and [`read_snapshot`] hands out records only when it has seen the end. `docs/design/snapshot-format.md`
-//! draws the bytes.
+//! checksum over everything up to its own end, and the end is marked, with the number of records:
+//! [`framing`] has the stream of blocks, this module what is in them. [`read_snapshot`] hands out
+//! records only when it has seen the end. `docs/design/snapshot-format.md` draws the bytes.
 //!
 //! ```text
-//! header  | magic 8 | version 4 | checksum 4 |
-//! block   | length 4 | checksum 4 | length bytes of whole records |      any number of times
+//! block   | one or more whole records |
 //! record  | length 4 | flags 1 | access 1 | weight 4 | TTL 8? | TTI 8? | key, value in postcard |
-//! footer  | 0 in 4 bytes | checksum 4 | number of records 8 |            and nothing after it
 //! ```
 //!
 //! Invariant of the reader: no length that was read is believed before that many bytes have
@@ -23,12 +20,14 @@
 //! A record's times to live are what was left of them when it was written: the time between saving
 //! and reading does not count, because the two processes share no clock that could be trusted.
 
+pub mod framing;
+
+use framing::{Block, FrameError, FrameReader, FrameWriter};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +47,7 @@ const MAGIC: [u8; 8] = *b"\x89NUTS\r\n\x1a";
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// The longest block: one that was almost full when the longest record came.
-const MAX_BLOCK_BYTES: u64 = BLOCK_BYTES as u64 + 4 + MAX_RECORD_BYTES;
+const MAX_BLOCK_BYTES: u32 = BLOCK_BYTES as u32 + 4 + MAX_RECORD_BYTES as u32;
 
 const HAS_TIME_TO_LIVE: u8 = 1;
 const HAS_TIME_TO_IDLE: u8 = 2;
@@ -103,6 +102,20 @@ pub enum SnapshotError {
     },
 }
 
+impl From<FrameError> for SnapshotError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Io(error) => Self::Io(error),
+            FrameError::WrongMagic => Self::NotASnapshot,
+            FrameError::UnsupportedVersion { found, max } => {
+                Self::UnsupportedVersion { found, max }
+            }
+            FrameError::Corrupt { offset, what } => Self::Corrupt { offset, what },
+            FrameError::Truncated { offset } => Self::Truncated { offset },
+        }
+    }
+}
+
 /// What a snapshot keeps of an entry beside its key and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryState {
@@ -146,12 +159,9 @@ pub struct Record<K, V> {
 #[derive(Debug)]
 #[must_use = "a snapshot that is not finished is truncated"]
 pub struct SnapshotWriter<W: Write> {
-    writer: W,
+    frames: FrameWriter<W>,
     block: Vec<u8>,
     records: u64,
-    checksum: u32,
-    /// A write failed, so what reached the writer is unknown and nothing may follow it.
-    failed: bool,
 }
 
 impl<W: Write> SnapshotWriter<W> {
@@ -159,19 +169,11 @@ impl<W: Write> SnapshotWriter<W> {
     ///
     /// # Errors
     /// [`SnapshotError::Io`].
-    pub fn new(mut writer: W) -> Result<Self, SnapshotError> {
-        let mut header = [0; 16];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        let checksum = crc32c::crc32c(&header[..12]);
-        header[12..].copy_from_slice(&checksum.to_le_bytes());
-        writer.write_all(&header)?;
+    pub fn new(writer: W) -> Result<Self, SnapshotError> {
         Ok(Self {
-            writer,
+            frames: FrameWriter::new(writer, MAGIC, FORMAT_VERSION)?,
             block: Vec::with_capacity(BLOCK_BYTES),
             records: 0,
-            checksum,
-            failed: false,
         })
     }
 
@@ -215,43 +217,16 @@ impl<W: Write> SnapshotWriter<W> {
         if !self.block.is_empty() {
             self.write_block()?;
         }
-        self.write_frame(0, &self.records.to_le_bytes())?;
-        self.writer.flush()?;
-        Ok(self.writer)
+        Ok(self.frames.finish(self.records)?)
     }
 
     fn write_block(&mut self) -> Result<(), SnapshotError> {
-        let mut block = std::mem::take(&mut self.block);
-        let len = u32::try_from(block.len()).expect("MAX_BLOCK_BYTES fits in 32 bits");
-        self.write_frame(len, &block)?;
-        block.clear();
+        self.frames.block(&self.block)?;
+        self.block.clear();
         // One huge record must not keep its memory until the end.
-        block.shrink_to(BLOCK_BYTES);
-        self.block = block;
+        self.block.shrink_to(BLOCK_BYTES);
         Ok(())
     }
-
-    /// Writes a length, the checksum of everything so far with length and body, and the body.
-    fn write_frame(&mut self, len: u32, body: &[u8]) -> Result<(), SnapshotError> {
-        if self.failed {
-            return Err(io::Error::other("an earlier write of this snapshot failed").into());
-        }
-        let len = len.to_le_bytes();
-        self.checksum = checksum_of_frame(self.checksum, len, body);
-        let mut head = [0; 8];
-        head[..4].copy_from_slice(&len);
-        head[4..].copy_from_slice(&self.checksum.to_le_bytes());
-        // Set while writing: it stays so if the writer fails or panics.
-        self.failed = true;
-        self.writer.write_all(&head)?;
-        self.writer.write_all(body)?;
-        self.failed = false;
-        Ok(())
-    }
-}
-
-fn checksum_of_frame(before: u32, len: [u8; 4], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(before, &len), body)
 }
 
 /// Appends a record whose length is still 0.
@@ -309,135 +284,52 @@ where
     K: DeserializeOwned,
     V: DeserializeOwned,
 {
-    SnapshotReader {
-        reader,
-        offset: 0,
-        checksum: 0,
-        records: Vec::new(),
-        types: PhantomData,
+    let mut frames = FrameReader::new(reader, MAGIC, FORMAT_VERSION, MAX_BLOCK_BYTES)?;
+    let mut records = Vec::new();
+    let mut block = Vec::new();
+    loop {
+        let start = frames.offset();
+        match frames.next_block(&mut block)? {
+            Block::Payload => {
+                decode_block(&block, frames.offset() - block.len() as u64, &mut records)?;
+            }
+            Block::End { count } if count == records.len() as u64 => return Ok(records),
+            Block::End { .. } => return Err(corrupt(start, "the number of records differs")),
+        }
     }
-    .read()
 }
 
-struct SnapshotReader<R, K, V> {
-    reader: R,
-    /// How many bytes have been read.
-    offset: u64,
-    /// Of all bytes before the offset, except the checksums themselves.
-    checksum: u32,
-    records: Vec<Record<K, V>>,
-    types: PhantomData<(K, V)>,
-}
-
-impl<R: Read, K: DeserializeOwned, V: DeserializeOwned> SnapshotReader<R, K, V> {
-    fn read(mut self) -> Result<Vec<Record<K, V>>, SnapshotError> {
-        self.read_header()?;
-        let mut body = Vec::new();
-        loop {
-            let offset = self.offset;
-            let head: [u8; 8] = self.read_array()?;
-            let len = u32_at(&head, 0);
-            if u64::from(len) > MAX_BLOCK_BYTES {
-                return Err(corrupt(
-                    offset,
-                    "a block's length is beyond the longest block",
-                ));
-            }
-            self.read_bytes(if len == 0 { 8 } else { u64::from(len) }, &mut body)?;
-            self.checksum = checksum_of_frame(self.checksum, len.to_le_bytes(), &body);
-            if self.checksum != u32_at(&head, 4) {
-                return Err(corrupt(offset, "the checksum differs"));
-            }
-            if len == 0 {
-                return self.read_end(offset, &body);
-            }
-            self.decode_block(&body)?;
-        }
+/// Appends the records of a block whose payload begins at `start`.
+fn decode_block<K, V>(
+    block: &[u8],
+    start: u64,
+    records: &mut Vec<Record<K, V>>,
+) -> Result<(), SnapshotError>
+where
+    K: DeserializeOwned,
+    V: DeserializeOwned,
+{
+    let mut rest = block;
+    while !rest.is_empty() {
+        let offset = start + (block.len() - rest.len()) as u64;
+        let (record, after) = rest
+            .split_first_chunk()
+            .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize))
+            .ok_or(corrupt(offset, "a record goes on beyond its block"))?;
+        let (state, pair) =
+            decode_state(record).ok_or(corrupt(offset, "a record's state is malformed"))?;
+        let (key, value) = decode_pair(pair).map_err(|source| SnapshotError::Codec {
+            record: records.len() as u64,
+            source,
+        })?;
+        records.push(Record { key, value, state });
+        rest = after;
     }
-
-    fn read_header(&mut self) -> Result<(), SnapshotError> {
-        let mut magic = Vec::new();
-        let complete = self.read_bytes(MAGIC.len() as u64, &mut magic);
-        if !MAGIC.starts_with(&magic) {
-            return Err(SnapshotError::NotASnapshot);
-        }
-        complete?;
-        let rest: [u8; 8] = self.read_array()?;
-        self.checksum = crc32c::crc32c_append(crc32c::crc32c(&MAGIC), &rest[..4]);
-        if self.checksum != u32_at(&rest, 4) {
-            return Err(corrupt(0, "the header's checksum differs"));
-        }
-        match u32_at(&rest, 0) {
-            FORMAT_VERSION => Ok(()),
-            found => Err(SnapshotError::UnsupportedVersion {
-                found,
-                max: FORMAT_VERSION,
-            }),
-        }
-    }
-
-    /// Checks the footer, and that nothing follows it.
-    fn read_end(mut self, offset: u64, body: &[u8]) -> Result<Vec<Record<K, V>>, SnapshotError> {
-        if body != (self.records.len() as u64).to_le_bytes() {
-            return Err(corrupt(offset, "the number of records differs"));
-        }
-        let mut rest = Vec::new();
-        match self.read_bytes(1, &mut rest) {
-            Err(SnapshotError::Truncated { .. }) => Ok(self.records),
-            Ok(()) => Err(corrupt(self.offset - 1, "bytes follow the snapshot's end")),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn decode_block(&mut self, block: &[u8]) -> Result<(), SnapshotError> {
-        let start = self.offset - block.len() as u64;
-        let mut rest = block;
-        while !rest.is_empty() {
-            let offset = start + (block.len() - rest.len()) as u64;
-            let (record, after) = rest
-                .split_first_chunk()
-                .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize))
-                .ok_or(corrupt(offset, "a record goes on beyond its block"))?;
-            let (state, pair) =
-                decode_state(record).ok_or(corrupt(offset, "a record's state is malformed"))?;
-            let (key, value) = decode_pair(pair).map_err(|source| SnapshotError::Codec {
-                record: self.records.len() as u64,
-                source,
-            })?;
-            self.records.push(Record { key, value, state });
-            rest = after;
-        }
-        Ok(())
-    }
-
-    /// Replaces `bytes` by the next `len` bytes, or by all that are left when that is less, which
-    /// is an error. Grows with what arrives, not with what `len` promises.
-    fn read_bytes(&mut self, len: u64, bytes: &mut Vec<u8>) -> Result<(), SnapshotError> {
-        bytes.clear();
-        let read = self.reader.by_ref().take(len).read_to_end(bytes)? as u64;
-        self.offset += read;
-        if read < len {
-            return Err(SnapshotError::Truncated {
-                offset: self.offset,
-            });
-        }
-        Ok(())
-    }
-
-    fn read_array<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
-        let mut bytes = Vec::with_capacity(N);
-        self.read_bytes(N as u64, &mut bytes)?;
-        Ok(bytes.try_into().expect("read_bytes read as many as asked"))
-    }
+    Ok(())
 }
 
 fn corrupt(offset: u64, what: &'static str) -> SnapshotError {
     SnapshotError::Corrupt { offset, what }
-}
-
-fn u32_at(bytes: &[u8; 8], at: usize) -> u32 {
-    let bytes = bytes[at..].first_chunk().expect("four bytes are there");
-    u32::from_le_bytes(*bytes)
 }
 
 /// The state at a record's beginning and the bytes after it; none if there is no such state.
