@@ -10,6 +10,8 @@
 //! - A name that was created, renamed or removed is so for good once [`Disk::sync_names`] has returned.
 
 pub mod real;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 
 use std::fmt;
 use std::io::{self, Read};
