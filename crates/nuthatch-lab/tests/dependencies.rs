@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nuthatch", &[]),
     ("nuthatch-client", &["nuthatch"]),
     ("nuthatch-lab", &["nuthatch", "nuthatch-client"]),
-    ("nuthatch-server", &["nuthatch", "nuthatch-storage", "nuthatch-wire"]),
+    (
+        "nuthatch-server",
+        &["nuthatch", "nuthatch-storage", "nuthatch-wire"],
+    ),
     ("nuthatch-storage", &["nuthatch"]),
     ("nuthatch-wire", &[]),
 ];

@@ -6,7 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+mod error;
+mod files;
+pub mod log;
 pub mod record;
+
+pub use error::StorageError;
+pub use files::FileKind;
 
 /// A place in the stream of all records that a directory has ever got: the number of records before it.
 pub type Sequence = u64;
