@@ -1,5 +1,5 @@
-//! Values as `DUMP` and `RESTORE` carry them: Redis' and Valkey's RDB format of one value, with the
-//! format's version and a CRC-64 behind it.
+//! Redis' and Valkey's RDB format: whole [files](file), and values as `DUMP` and `RESTORE` carry them, with
+//! the format's version and a CRC-64 behind each.
 //!
 //! ```text
 //!   | type, 1 | value .. | version, 2 | CRC-64 of all before, 8 |      the last two in little endian
@@ -11,10 +11,14 @@
 //! that are there before memory is asked for.
 
 mod checksum;
+pub mod file;
 mod lzf;
 mod packed;
+mod source;
+mod value;
 
-use std::collections::HashSet;
+use source::Source;
+use value::Begun;
 
 /// The version that is written: Redis 5.0's, and Redis 7.4's where fields expire.
 const VERSION: u16 = 9;
@@ -24,19 +28,6 @@ const LAST_VERSION: u16 = 12;
 const VALKEY_VERSION: u16 = 80;
 
 const FOOTER_BYTES: usize = 10;
-
-/// Types of values, as their first byte.
-mod kind {
-    pub(super) const STRING: u8 = 0;
-    pub(super) const HASH: u8 = 4;
-    pub(super) const HASH_ZIPLIST: u8 = 13;
-    pub(super) const HASH_LISTPACK: u8 = 16;
-    /// Valkey's, with a deadline behind each value; Redis has used the number in previews.
-    pub(super) const HASH_WITH_DEADLINES: u8 = 22;
-    /// Redis', with a time before each name.
-    pub(super) const HASH_WITH_TIMES: u8 = 24;
-    pub(super) const HASH_LISTPACK_WITH_TIMES: u8 = 25;
-}
 
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +63,7 @@ pub enum PayloadError {
 /// The payload of a string.
 pub fn dump_string(string: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(string.len() + 24);
-    out.push(kind::STRING);
+    out.push(value::STRING);
     write_string(&mut out, string);
     finish(out, VERSION)
 }
@@ -82,8 +73,8 @@ pub fn dump_hash(fields: &[Field<&[u8]>]) -> Vec<u8> {
     let first_ms = fields.iter().filter_map(|field| field.deadline_ms).min();
     let mut out = Vec::new();
     out.push(match first_ms {
-        None => kind::HASH,
-        Some(_) => kind::HASH_WITH_TIMES,
+        None => value::HASH,
+        Some(_) => value::HASH_WITH_TIMES,
     });
     if let Some(first_ms) = first_ms {
         out.extend_from_slice(&first_ms.to_le_bytes());
@@ -146,131 +137,27 @@ pub fn restore(payload: &[u8]) -> Result<Value, PayloadError> {
     if !is_known || footer[2..] != checksum {
         return Err(PayloadError::Footer);
     }
-    let mut reader = Reader { rest: value };
-    let value = reader.value().ok_or(PayloadError::Format)?;
-    if reader.rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(PayloadError::Format)
-    }
+    read_value(value).ok_or(PayloadError::Format)
 }
 
-/// What is left to be read. Every method returns `None` where the bytes make no sense or end.
-#[derive(Debug)]
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-/// The number that a length stands for, or how the string behind it is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Length {
-    Plain(u64),
-    Encoded(u8),
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn length(&mut self) -> Option<Length> {
-        let first = self.byte()?;
-        let low = u64::from(first & 0x3f);
-        Some(match (first >> 6, first) {
-            (0, _) => Length::Plain(low),
-            (1, _) => Length::Plain(low << 8 | u64::from(self.byte()?)),
-            (3, _) => Length::Encoded(first & 0x3f),
-            (_, 0x80) => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
-            (_, 0x81) => Length::Plain(u64::from_be_bytes(self.array()?)),
-            _ => return None,
-        })
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        match self.length()? {
-            Length::Plain(number) => Some(number),
-            Length::Encoded(_) => None,
+/// The value that `bytes` are, and nothing else.
+fn read_value(bytes: &[u8]) -> Option<Value> {
+    let mut source = Source::new(bytes);
+    let kind = source.byte().ok()?;
+    let value = match value::begin(&mut source, kind).ok()? {
+        Begun::String(string) => Value::String(string),
+        Begun::Hash(fields) => Value::Hash(fields),
+        Begun::HashInParts(mut parts) => {
+            let mut fields = Vec::new();
+            while let Some(part) = parts.next(&mut source, usize::MAX).ok()? {
+                fields.extend(part);
+            }
+            Value::Hash(fields)
         }
-    }
-
-    fn string(&mut self) -> Option<Vec<u8>> {
-        let decimal = |number: i32| number.to_string().into_bytes();
-        Some(match self.length()? {
-            Length::Plain(length) => self.take(usize::try_from(length).ok()?)?.to_vec(),
-            Length::Encoded(0) => decimal(i32::from(i8::from_le_bytes(self.array()?))),
-            Length::Encoded(1) => decimal(i32::from(i16::from_le_bytes(self.array()?))),
-            Length::Encoded(2) => decimal(i32::from_le_bytes(self.array()?)),
-            Length::Encoded(3) => {
-                let packed = usize::try_from(self.number()?).ok()?;
-                let length = usize::try_from(self.number()?).ok()?;
-                lzf::decompress(self.take(packed)?, length)?
-            }
-            Length::Encoded(_) => return None,
-        })
-    }
-
-    fn value(&mut self) -> Option<Value> {
-        let fields = match self.byte()? {
-            kind::STRING => return self.string().map(Value::String),
-            kind::HASH => self.fields(|reader| reader.field(None))?,
-            kind::HASH_WITH_DEADLINES => self.fields(|reader| {
-                let mut field = reader.field(None)?;
-                field.deadline_ms = match i64::from_le_bytes(reader.array()?) {
-                    -1 => None,
-                    ms => Some(u64::try_from(ms).ok()?),
-                };
-                Some(field)
-            })?,
-            kind::HASH_WITH_TIMES => {
-                let first_ms = u64::from_le_bytes(self.array()?);
-                self.fields(|reader| {
-                    let deadline_ms = match reader.number()? {
-                        0 => None,
-                        after => Some(first_ms.checked_add(after - 1)?),
-                    };
-                    reader.field(deadline_ms)
-                })?
-            }
-            kind::HASH_ZIPLIST => packed::pairs(&packed::ziplist(&self.string()?)?)?,
-            kind::HASH_LISTPACK => packed::pairs(&packed::listpack(&self.string()?)?)?,
-            kind::HASH_LISTPACK_WITH_TIMES => {
-                let _first_ms: [u8; 8] = self.array()?;
-                packed::triples(&packed::listpack(&self.string()?)?)?
-            }
-            _ => return None,
-        };
-        let mut names = HashSet::with_capacity(fields.len());
-        let is_hash = !fields.is_empty() && fields.iter().all(|field| names.insert(&*field.name));
-        is_hash.then_some(Value::Hash(fields))
-    }
-
-    fn fields(
-        &mut self,
-        mut read: impl FnMut(&mut Self) -> Option<Field<Vec<u8>>>,
-    ) -> Option<Vec<Field<Vec<u8>>>> {
-        let count = self.number()?;
-        (0..count).map(|_| read(self)).collect()
-    }
-
-    fn field(&mut self, deadline_ms: Option<u64>) -> Option<Field<Vec<u8>>> {
-        Some(Field {
-            name: self.string()?,
-            value: self.string()?,
-            deadline_ms,
-        })
-    }
+        Begun::Other(_) => return None,
+    };
+    let is_empty_hash = matches!(&value, Value::Hash(fields) if fields.is_empty());
+    (source.is_at_end().ok()? && !is_empty_hash).then_some(value)
 }
 
 #[cfg(test)]

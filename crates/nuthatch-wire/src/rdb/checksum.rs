@@ -21,18 +21,24 @@ const TABLE: [u64; 256] = {
 };
 
 pub(super) fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, byte| {
+    extend(0, bytes)
+}
+
+/// The checksum of what `crc` is that of, and of `bytes` behind it.
+pub(super) fn extend(crc: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(crc, |crc, byte| {
         TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::crc64;
+    use super::{crc64, extend};
 
     #[test]
     fn the_check_value_is_the_published_one() {
         assert_eq!(crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
         assert_eq!(crc64(b""), 0);
+        assert_eq!(extend(crc64(b"1234"), b"56789"), crc64(b"123456789"));
     }
 }

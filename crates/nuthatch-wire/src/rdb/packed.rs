@@ -1,13 +1,40 @@
-//! Listpacks and ziplists: the blocks in which Redis keeps, and dumps, small hashes.
+//! Listpacks, ziplists and zipmaps: the blocks in which Redis keeps, and dumps, small hashes.
 
-use super::{Field, Reader};
+use super::Field;
 
 /// Bytes before the first entry: lengths of the block, for a ziplist also the place of the last entry.
 const LISTPACK_HEAD: usize = 6;
 const ZIPLIST_HEAD: usize = 10;
 const END: u8 = 0xff;
 
+/// In a zipmap: a length of four bytes follows.
+const LONG: u8 = 0xfe;
+
 type Entries = Vec<Vec<u8>>;
+
+/// What is left of a block. Every method returns `None` where it ends.
+#[derive(Debug)]
+struct Block<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+}
 
 fn decimal(number: i64) -> Vec<u8> {
     number.to_string().into_bytes()
@@ -53,7 +80,7 @@ pub(super) fn triples(entries: &[Vec<u8>]) -> Option<Vec<Field<Vec<u8>>>> {
 
 /// The entries of a listpack.
 pub(super) fn listpack(block: &[u8]) -> Option<Entries> {
-    let mut reader = Reader { rest: block };
+    let mut reader = Block { rest: block };
     let head: [u8; LISTPACK_HEAD] = reader.array()?;
     let total = u32::from_le_bytes(*head.first_chunk()?);
     if total as usize != block.len() {
@@ -95,7 +122,7 @@ pub(super) fn listpack(block: &[u8]) -> Option<Entries> {
 
 /// The entries of a ziplist.
 pub(super) fn ziplist(block: &[u8]) -> Option<Entries> {
-    let mut reader = Reader { rest: block };
+    let mut reader = Block { rest: block };
     let head: [u8; ZIPLIST_HEAD] = reader.array()?;
     let total = u32::from_le_bytes(*head.first_chunk()?);
     if total as usize != block.len() {
@@ -133,9 +160,32 @@ pub(super) fn ziplist(block: &[u8]) -> Option<Entries> {
     reader.rest.is_empty().then_some(entries)
 }
 
+/// Names and values in turns, of a zipmap: of Redis before 2.6.
+pub(super) fn zipmap(block: &[u8]) -> Option<Entries> {
+    let mut reader = Block { rest: block };
+    // The number of pairs, as far as a byte can tell it.
+    let _pairs = reader.byte()?;
+    let mut entries = Entries::new();
+    loop {
+        let length = match reader.byte()? {
+            END => break,
+            LONG => u32::from_le_bytes(reader.array()?) as usize,
+            length => usize::from(length),
+        };
+        // A value has a number of unused bytes before it, and those behind it.
+        let unused = match entries.len() % 2 {
+            0 => 0,
+            _ => usize::from(reader.byte()?),
+        };
+        entries.push(reader.take(length)?.to_vec());
+        reader.take(unused)?;
+    }
+    reader.rest.is_empty().then_some(entries)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{listpack, pairs, triples, ziplist};
+    use super::{listpack, pairs, triples, ziplist, zipmap};
 
     fn block(head_bytes: usize, entries: &[&[u8]]) -> Vec<u8> {
         let body = entries.concat();
@@ -216,6 +266,17 @@ mod tests {
         assert_eq!(entries, expected.map(|text| text.as_bytes().to_vec()));
         for length in 0..block.len() {
             assert_eq!(ziplist(&block[..length]), None);
+        }
+    }
+
+    #[test]
+    fn entries_of_zipmaps_are_read_with_long_and_short_lengths_and_without_what_is_unused() {
+        let long = [&b"\xfe\x2c\x01\x00\x00\x00"[..], &[b'x'; 300]].concat();
+        let block = [b"\x02\x01a\x02\x03bc...\x01d", &*long, b"\xff"].concat();
+        let expected = [&b"a"[..], b"bc", b"d", &[b'x'; 300]];
+        assert_eq!(zipmap(&block).unwrap(), expected);
+        for length in 0..block.len() {
+            assert_eq!(zipmap(&block[..length]), None);
         }
     }
 
