@@ -129,7 +129,7 @@ pub(crate) struct Inventory {
     pub(crate) segments: Vec<Sequence>,
     /// The names of files that were not completed.
     pub(crate) temporary: Vec<String>,
-    /// Other names, except of what only claims the directory.
+    /// Other names.
     pub(crate) foreign: Vec<String>,
 }
 
@@ -145,7 +145,6 @@ impl Inventory {
                 FileName::Complete(FileKind::Snapshot, at) => inventory.snapshots.push(at),
                 FileName::Complete(FileKind::Segment, at) => inventory.segments.push(at),
                 FileName::Temporary => inventory.temporary.push(name),
-                FileName::Foreign if name == "lock" => {}
                 FileName::Foreign => inventory.foreign.push(name),
             }
         }

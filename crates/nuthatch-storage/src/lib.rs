@@ -5,11 +5,13 @@
 //! numbers are arguments. `docs/design/persistence-format.md` draws the files byte by byte.
 #![forbid(unsafe_code)]
 
+pub mod data_dir;
 pub mod disk;
 mod error;
 mod files;
 pub mod log;
 pub mod record;
+pub mod snapshot;
 
 pub use error::StorageError;
 pub use files::FileKind;

@@ -51,25 +51,13 @@ impl Segment {
         FileKind::Segment.name(self.header.first)
     }
 
-    /// Puts an empty segment on the disk, under a name that does not count yet.
-    fn prepare(disk: &dyn Disk, header: &SegmentHeader) -> Result<(), StorageError> {
+    /// An empty segment under a name that does not count yet.
+    fn begin(disk: &dyn Disk, header: SegmentHeader) -> Result<Self, StorageError> {
         let name = FileKind::Segment.temporary_name(header.first);
         remove_if_there(disk, &name)?;
-        disk.create(&name)
-            .and_then(|mut file| {
-                file.append(&header.encode())?;
-                file.sync()
-            })
-            .map_err(StorageError::io("create", name))
-    }
-
-    /// Gives it its name. After an error it may have it or not.
-    fn publish(disk: &dyn Disk, header: SegmentHeader) -> Result<Self, StorageError> {
-        let name = FileKind::Segment.name(header.first);
         let file = disk
-            .rename(&FileKind::Segment.temporary_name(header.first), &name)
-            .and_then(|()| disk.sync_names())
-            .and_then(|()| disk.open(&name))
+            .create(&name)
+            .and_then(|mut file| file.append(&header.encode()).map(|()| file))
             .map_err(StorageError::io("create", name))?;
         Ok(Self {
             file,
@@ -79,9 +67,28 @@ impl Segment {
         })
     }
 
+    /// Syncs what was begun.
+    fn prepare(mut self) -> Result<Self, StorageError> {
+        self.file
+            .sync()
+            .map_err(StorageError::io("sync", self.name()))?;
+        Ok(self)
+    }
+
+    /// Gives what was prepared its name, in place of a segment that has it. After an error the name may be
+    /// there or not.
+    fn publish(mut self, disk: &dyn Disk) -> Result<Self, StorageError> {
+        let name = self.name();
+        self.file = disk
+            .rename(&FileKind::Segment.temporary_name(self.header.first), &name)
+            .and_then(|()| disk.sync_names())
+            .and_then(|()| disk.open(&name))
+            .map_err(StorageError::io("create", name))?;
+        Ok(self)
+    }
+
     fn create(disk: &dyn Disk, header: SegmentHeader) -> Result<Self, StorageError> {
-        Self::prepare(disk, &header)?;
-        Self::publish(disk, header)
+        Self::begin(disk, header)?.prepare()?.publish(disk)
     }
 
     /// Cuts off what a failed append has left.
@@ -104,23 +111,47 @@ impl Segment {
         self.tidy()?;
         buffer.clear();
         buffer.extend(frame.encode(self.header.salt, self.end));
-        let (joined, apart) = if payload.len() <= JOINED_BYTES {
-            (payload, &payload[..0])
-        } else {
-            payload.split_at(0)
-        };
-        buffer.extend(joined);
+        let is_joined = payload.len() <= JOINED_BYTES;
+        if is_joined {
+            buffer.extend(payload);
+        }
         // Set until all of it is there: an append that fails, or panics, may have left anything.
         self.is_torn = true;
         self.file
             .append(buffer)
-            .and_then(|()| match apart {
-                [] => Ok(()),
-                apart => self.file.append(apart),
+            .and_then(|()| match is_joined {
+                true => Ok(()),
+                false => self.file.append(payload),
             })
             .map_err(StorageError::io("write", self.name()))?;
         self.is_torn = false;
         self.end += (FRAME_HEADER_BYTES + payload.len()) as u64;
+        Ok(())
+    }
+
+    /// Appends the records of the segment `from` between this one's first and `end`.
+    fn copy(&mut self, disk: &dyn Disk, from: Sequence, end: Sequence) -> Result<(), StorageError> {
+        let mut reader = SegmentReader::open(disk, from)?;
+        let (mut records, mut buffer) = (Vec::new(), Vec::new());
+        while reader.next_sequence() < end {
+            records.clear();
+            match reader.read(&mut records)? {
+                Reading::Frame(frame) if !frame.is_seal => {
+                    if frame.first >= self.header.first {
+                        let synced_bytes = 0;
+                        let frame = Frame {
+                            synced_bytes,
+                            ..frame
+                        };
+                        self.append(&frame, &records, &mut buffer)?;
+                    }
+                }
+                Reading::Frame(_) | Reading::End | Reading::Invalid => {
+                    let what = "it is not as it was read a moment ago";
+                    return Err(StorageError::damaged(reader.file(), reader.offset(), what));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -156,7 +187,7 @@ impl LogWriter {
     /// [`DataDir::begin_log`](crate::data_dir::DataDir::begin_log) continues it.
     ///
     /// # Errors
-    /// [`StorageError::Io`], also if there is a segment that begins at `first`.
+    /// [`StorageError::Io`], also if there is a segment that begins at `first` and has records.
     pub fn create(
         disk: Arc<dyn Disk>,
         first: Sequence,
@@ -164,9 +195,15 @@ impl LogWriter {
         salt: u64,
     ) -> Result<Self, StorageError> {
         let name = FileKind::Segment.name(first);
-        let create = |error| StorageError::io("create", &*name)(error);
-        if disk.names().map_err(create)?.contains(&name) {
-            return Err(create(io::ErrorKind::AlreadyExists.into()));
+        match disk.len(&name) {
+            // An empty one: nothing has happened since it began.
+            Ok(len) if len == SEGMENT_HEADER_BYTES as u64 => {}
+            Ok(_) => {
+                let exists = io::ErrorKind::AlreadyExists.into();
+                return Err(StorageError::io("create", name)(exists));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StorageError::io("create", name)(error)),
         }
         let header = SegmentHeader {
             salt,
@@ -178,11 +215,51 @@ impl LogWriter {
         Ok(Self::of(disk, segment))
     }
 
-    /// Continues the log at `header.first`, in place of a segment of that name, of which nothing is needed.
-    pub(crate) fn replace(
+    /// Continues the log that recovery has read to `end`. What no frame of its last segment calls synced is
+    /// written again: it may be in the system's memory only, of a process before this one, and if a sync has
+    /// failed there, another would not help.
+    pub(crate) fn follow(
         disk: Arc<dyn Disk>,
-        header: SegmentHeader,
+        tail: &Tail,
+        end: Sequence,
+        time_ms: u64,
+        salt: u64,
     ) -> Result<Self, StorageError> {
+        let old = tail.header;
+        let header = SegmentHeader {
+            salt,
+            first: tail.synced,
+            created_ms: time_ms,
+            begins_anew: old.begins_anew && old.first == tail.synced,
+        };
+        let mut segment = Segment::begin(&*disk, header)?;
+        if tail.synced < end {
+            segment.copy(&*disk, old.first, end)?;
+        }
+        let segment = segment.prepare()?.publish(&*disk)?;
+        if tail.synced != old.first {
+            // What counts is on the disk, with or without these.
+            let _ = seal(&*disk, tail, time_ms);
+        }
+        let mut writer = Self::of(disk, segment);
+        writer.next = end;
+        writer.synced = end;
+        Ok(writer)
+    }
+
+    /// Begins a log that follows a snapshot of `first`, or nothing at all.
+    pub(crate) fn begin(
+        disk: Arc<dyn Disk>,
+        first: Sequence,
+        time_ms: u64,
+        salt: u64,
+    ) -> Result<Self, StorageError> {
+        let header = SegmentHeader {
+            salt,
+            first,
+            created_ms: time_ms,
+            begins_anew: false,
+        };
         let segment = Segment::create(&*disk, header)?;
         Ok(Self::of(disk, segment))
     }
@@ -282,10 +359,10 @@ impl LogWriter {
             created_ms: time_ms,
             begins_anew: false,
         };
-        Segment::prepare(&*self.disk, &header)?;
+        let new = Segment::begin(&*self.disk, header)?.prepare()?;
         // Once the new name may be on the disk, this segment counts up to there only.
         self.is_broken = true;
-        let new = Segment::publish(&*self.disk, header)?;
+        let new = new.publish(&*self.disk)?;
         self.is_broken = false;
         self.synced_bytes = new.end;
         let mut old = mem::replace(&mut self.segment, new);
@@ -338,21 +415,27 @@ impl LogWriter {
     }
 }
 
-/// Appends a seal to a segment that nobody writes to any more.
-pub(crate) fn seal(
-    disk: &dyn Disk,
-    header: SegmentHeader,
-    end: u64,
-    next: Sequence,
-    time_ms: u64,
-) -> Result<(), StorageError> {
-    let name = FileKind::Segment.name(header.first);
+/// The end of the log as recovery found it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail {
+    /// Of the last segment.
+    pub(crate) header: SegmentHeader,
+    /// Up to which record, in whole groups, frames of the segment call it synced, and where that is in the file.
+    pub(crate) synced: Sequence,
+    pub(crate) synced_bytes: u64,
+    /// The file's length.
+    pub(crate) len: u64,
+}
+
+/// Cuts off what was written again in the next segment, and seals the rest.
+fn seal(disk: &dyn Disk, tail: &Tail, time_ms: u64) -> Result<(), StorageError> {
+    let name = FileKind::Segment.name(tail.header.first);
     let file = disk.open(&name).map_err(StorageError::io("open", name))?;
     let mut segment = Segment {
         file,
-        header,
-        end,
-        is_torn: false,
+        header: tail.header,
+        end: tail.synced_bytes,
+        is_torn: tail.len > tail.synced_bytes,
     };
-    segment.seal(next, time_ms)
+    segment.seal(tail.synced, time_ms)
 }
