@@ -173,7 +173,7 @@ fuzz_target!(|input: Input<'_>| {
         threads: 1,
         ..Config::default()
     };
-    let server = Server::new(config, 1, clock::now_ms()).expect("a keyspace");
+    let server = Server::new(config, 1, clock::now_ms(), None).expect("a keyspace");
     let (_poll, handle) = worker::prepare(0).expect("an event queue");
     let workers = vec![Arc::clone(&handle)];
     let post = &server.observers.post;

@@ -19,6 +19,16 @@ pub fn keep_time() -> u64 {
     now_ns
 }
 
+/// Keeps this time for this thread, which does what was done then.
+pub fn pretend(now_ms: u64) {
+    KEPT_NS.set(now_ms.saturating_mul(1_000_000).max(1));
+}
+
+/// Keeps no time for this thread any more: it reads the clock.
+pub fn forget_time() {
+    KEPT_NS.set(0);
+}
+
 /// Nanoseconds since 1970: the kept time, or the clock's where none is kept.
 #[inline]
 pub fn now_ns() -> u64 {

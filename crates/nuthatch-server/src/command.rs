@@ -14,6 +14,7 @@ mod cluster;
 mod connection;
 mod counters;
 mod debug;
+mod durability;
 mod expiry;
 mod hashes;
 mod keys;
@@ -55,6 +56,7 @@ const FAMILIES: &[&[Command]] = &[
     cluster::COMMANDS,
     catalog::COMMANDS,
     server::COMMANDS,
+    durability::COMMANDS,
     settings::COMMANDS,
     acl::COMMANDS,
     clients::COMMANDS,

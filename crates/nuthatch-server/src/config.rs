@@ -16,8 +16,9 @@ pub use foreign::{ALIASES, FOREIGN, Foreign, Rule, find as foreign};
 pub use layers::{Layers, Origin};
 pub use rewrite::rewrite;
 pub use value::{
-    Addresses, Bytes, ClientCertificates, DebugAccess, EvictionScope, LogFormat, LogLevel,
-    MemoryPolicy, OutputLimit, OutputLimits, Percentiles, Secret, SettingValue, Switch,
+    Addresses, Bytes, ClientCertificates, DebugAccess, DiskErrorRule, EvictionScope, LogFormat,
+    LogLevel, LogSwitch, MemoryPolicy, OutputLimit, OutputLimits, Percentiles, SavePoint,
+    SavePoints, Secret, SettingValue, Switch, SyncPolicy,
 };
 
 use crate::events::EventClasses;
@@ -175,6 +176,24 @@ settings! {
     /// What to evict when the memory is full: one of Redis' eight policies, or one of the library's,
     /// for all keys.
     maxmemory_policy: MemoryPolicy = MemoryPolicy::default(), "maxmemory-policy", live;
+    /// Directory with snapshots and log, from which a restart is warm; empty to keep nothing on disk.
+    data_dir: String = String::new(), "data-dir", fixed;
+    /// Whether changes are logged. Without, a crash loses what has changed since the last snapshot.
+    appendonly: LogSwitch = LogSwitch::Auto, "appendonly", fixed;
+    /// When the log is synced: `always` before a write is acknowledged, `everysec` before it is a second
+    /// old, `no` when the system sees fit.
+    appendfsync: SyncPolicy = SyncPolicy::EverySec, "appendfsync", live;
+    /// When a snapshot is written by itself: pairs of seconds and changes. A log needs none, for it
+    /// is compacted into a snapshot when it has grown.
+    save: SavePoints = SavePoints(Vec::new()), "save", live;
+    /// By how many percent of the last snapshot's size the log may grow before it is compacted into a new
+    /// snapshot; 0 for never.
+    auto_aof_rewrite_percentage: u32 = 100, "auto-aof-rewrite-percentage", live;
+    /// Bytes of log up to which it is never compacted.
+    auto_aof_rewrite_min_size: Bytes = Bytes(64 << 20), "auto-aof-rewrite-min-size", live;
+    /// What becomes of writes while the disk takes none: `refuse` answers them with an error, `serve`
+    /// takes them although a crash would lose them. Reads are served in any case.
+    on_disk_error: DiskErrorRule = DiskErrorRule::Refuse, "on-disk-error", live;
     /// Bytes of one argument at most.
     proto_max_bulk_len: Bytes = Bytes(512 << 20), "proto-max-bulk-len", live;
     /// Bytes of a request that is not complete at most.
@@ -262,6 +281,12 @@ impl Config {
                  set it to 'no' if clients have none",
             );
         }
+        if self.data_dir.is_empty() && self.appendonly == LogSwitch::Yes {
+            return contradiction("appendonly needs a data-dir to write the log to");
+        }
+        if self.data_dir.is_empty() && !self.save.0.is_empty() {
+            return contradiction("save needs a data-dir to write snapshots to");
+        }
         let ports = [
             ("port", self.port),
             ("tls-port", self.tls_port),
@@ -277,6 +302,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Whether changes are logged.
+    pub fn logs_changes(&self) -> bool {
+        !self.data_dir.is_empty() && self.appendonly != LogSwitch::No
     }
 
     /// How long a client may be idle, if there is a limit.

@@ -7,6 +7,7 @@ use crate::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use nuthatch_storage::Sequence;
 use nuthatch_wire::memcached;
 use nuthatch_wire::resp::{Protocol, RequestParser};
 use rustix::buffer::spare_capacity;
@@ -172,6 +173,8 @@ pub struct Connection {
     pub stuck_since: Option<Instant>,
     /// Since when more waits to be sent than the soft limit allows.
     pub above_soft_limit: Option<Instant>,
+    /// Up to where the log must be synced before anything more is sent.
+    pub commit_point: Option<Sequence>,
 }
 
 impl Connection {
@@ -193,6 +196,7 @@ impl Connection {
             is_stalled: false,
             stuck_since: None,
             above_soft_limit: None,
+            commit_point: None,
         }
     }
 
@@ -205,7 +209,10 @@ impl Connection {
     /// Whether no request may be run at present.
     #[inline]
     pub fn is_held_up(&self) -> bool {
-        self.session.closing || self.is_stalled || self.session.is_waiting()
+        self.session.closing
+            || self.is_stalled
+            || self.commit_point.is_some()
+            || self.session.is_waiting()
     }
 
     /// Whether what is there may be read before the connection's turn, into a slot of few bytes.

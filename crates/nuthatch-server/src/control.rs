@@ -51,11 +51,11 @@ impl Control {
         })
     }
 
-    /// Does what is not clients' business until the server ends.
-    pub fn run(self, server: &Arc<Server>, http: Option<TcpListener>) {
+    /// Does what is not clients' business until the server ends. `ready` is called once clients are served.
+    pub fn run(self, server: &Arc<Server>, http: Option<TcpListener>, ready: impl FnOnce()) {
         let (terminate, interrupt) = (self.terminate, self.interrupt);
         self.runtime
-            .block_on(serve(server, http, terminate, interrupt));
+            .block_on(serve(server, http, terminate, interrupt, ready));
     }
 }
 
@@ -64,7 +64,9 @@ async fn serve(
     http: Option<TcpListener>,
     mut terminate: Signal,
     mut interrupt: Signal,
+    ready: impl FnOnce(),
 ) {
+    let mut ready = Some(ready);
     let mut upkeep = tokio::time::interval(UPKEEP_PERIOD);
     let mut sample = tokio::time::interval(SAMPLE_PERIOD);
     // After a pause of the whole machine the next sample is long, not followed by empty ones.
@@ -85,6 +87,12 @@ async fn serve(
             _ = interrupt.recv() => end(server, "SIGINT"),
             _ = upkeep.tick() => {
                 rounds += 1;
+                if server.is_ready() && let Some(ready) = ready.take() {
+                    ready();
+                }
+                if let Some(durability) = &server.durability {
+                    durability.keep_up(clock::now_ms());
+                }
                 if server.may_expire() {
                     if rounds.is_multiple_of(THOROUGH_ONE_IN) {
                         server.keyspace.cache().maintain();
@@ -99,7 +107,7 @@ async fn serve(
                 server.govern_memory();
                 sampler.sample(server, Instant::now());
                 // The search would remove what has expired, where that is to stay for the time being.
-                if server.is_expiring.load(Ordering::Relaxed) {
+                if server.is_expiring.load(Ordering::Relaxed) && !server.is_loading() {
                     server.big_keys.lock().step(&server.keyspace, clock::now_ms());
                 }
             }
@@ -117,6 +125,17 @@ fn take_sample(server: &Server) {
 }
 
 fn end(server: &Server, signal: &str) {
-    tracing::info!(signal, "ending");
-    server.end();
+    match &server.durability {
+        Some(durability) if durability.needs_save_to_end() && !durability.is_closing() => {
+            tracing::info!(
+                signal,
+                "writing a last snapshot; another signal ends the server without"
+            );
+            durability.begin_closing(clock::now_ms(), false);
+        }
+        _ => {
+            tracing::info!(signal, "ending");
+            server.end();
+        }
+    }
 }

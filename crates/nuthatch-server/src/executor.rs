@@ -4,11 +4,13 @@ use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::command::{self, Entry, Flags};
 use crate::context::{Context, Event};
+use crate::durability::Admission;
 use crate::error::{CommandError, CommandResult};
 use crate::events::EventClasses;
 use crate::hot_keys;
 use crate::keyspace::Promise;
 use crate::locks::Held;
+use crate::server::Server;
 use crate::session::{ReplyMode, Transaction};
 use crate::slowlog::{self, SlowCommand};
 use crate::watch::Reasons;
@@ -209,11 +211,18 @@ fn admit_and_run(ctx: &mut Context<'_>, entry: &'static Entry, args: Args<'_>) -
         ctx.session.set_waiting(true, ctx.server);
         return Ok(());
     }
+    if reasons.intersects(Reasons::DISK | Reasons::LOADING) && must_wait_for_disk(ctx, entry)? {
+        ctx.session.set_waiting(true, ctx.server);
+        return Ok(());
+    }
     if ctx.session.transaction.is_some() && !entry.command.flags.contains(Flags::NO_QUEUE) {
         return queue(ctx, entry, args);
     }
     if entry.command.keys_are_locked() {
         let _held = hold(ctx, entry, args);
+        // What it changes is recovered together or not at all.
+        let _group = ctx.keyspace().journal().group();
+        ctx.session.has_written |= entry.command.flags.contains(Flags::WRITE);
         return run_seen(ctx, entry, args, reasons);
     }
     if entry.is_single_key {
@@ -259,13 +268,49 @@ pub fn promise_transaction<'a>(
 /// Whether a command must wait until a pause is over.
 #[cold]
 fn must_wait(ctx: &Context<'_>, entry: &Entry) -> bool {
-    let mut flags = entry.command.flags;
-    if entry.full_name == "exec"
-        && let Some(transaction) = &ctx.session.transaction
-    {
-        flags |= transaction.flags();
-    }
+    let flags = effective_flags(ctx, entry);
     ctx.server.observers.pause.holds(flags, ctx.now_ms())
+}
+
+/// The flags of a command, and of those that it runs.
+fn effective_flags(ctx: &Context<'_>, entry: &Entry) -> Flags {
+    match &ctx.session.transaction {
+        Some(transaction) if entry.full_name == "exec" => entry.command.flags | transaction.flags(),
+        _ => entry.command.flags,
+    }
+}
+
+/// Whether a command must wait until the disk has caught up. An error if it is not to be run at all, since the
+/// disk has failed or what is on it is being loaded.
+#[cold]
+fn must_wait_for_disk(ctx: &mut Context<'_>, entry: &Entry) -> Result<bool, CommandError> {
+    let flags = effective_flags(ctx, entry);
+    let admission = disk_admission(ctx.server, flags);
+    if admission.is_err() {
+        ctx.worker.stats.commands[entry.id as usize].rejected.add(1);
+        break_transaction(ctx);
+    }
+    let is_queued = ctx.session.transaction.is_some() && !flags.contains(Flags::NO_QUEUE);
+    Ok(admission? && !is_queued)
+}
+
+/// Whether what has these flags must wait until the disk has caught up. An error if it is not to be run at all.
+pub fn disk_admission(server: &Server, flags: Flags) -> Result<bool, CommandError> {
+    if server.is_loading() && !flags.contains(Flags::LOADING) {
+        return Err("LOADING Nuthatch is loading the dataset in memory".into());
+    }
+    let Some(durability) = server
+        .durability
+        .as_ref()
+        .filter(|_| flags.contains(Flags::WRITE))
+    else {
+        return Ok(false);
+    };
+    match durability.admission() {
+        Admission::Open | Admission::Unprotected => Ok(false),
+        Admission::Waiting => Ok(true),
+        Admission::Refused => Err(durability.refusal().into()),
+    }
 }
 
 /// Runs a command before the eyes of those who want to know of it.
@@ -554,6 +599,8 @@ pub fn run_transaction(
     if !still_valid(ctx) {
         return false;
     }
+    let _group = keyspace.journal().group();
+    ctx.session.has_written |= transaction.flags().contains(Flags::WRITE);
     ctx.reply.array(transaction.queue().len());
     ctx.in_transaction = true;
     for (entry, request) in transaction.queue() {

@@ -10,6 +10,7 @@ mod hashes;
 
 use crate::clock;
 use crate::config::{EvictionScope, MemoryPolicy};
+use crate::durability::Journal;
 use crate::error::CommandError;
 use crate::hash::{FieldDeadlines, FieldView, FlatHash, FlatLimits, HashRef};
 use crate::locks::KeyLocks;
@@ -21,6 +22,7 @@ use nuthatch::{
 };
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Hashes keys; seeded at the start, so that nobody can choose keys that collide.
@@ -213,6 +215,10 @@ pub struct Change {
     pub fields_removed: usize,
     /// Whether a hash has lost its last field, and so the key is gone.
     pub is_emptied: bool,
+    /// Whether a hash is there that was not there before.
+    pub is_created: bool,
+    /// When the key of a hash that got fields expires, in milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
     /// Whether a field of a hash that had a deadline is gone, or has none or another one now.
     takes_deadline: bool,
 }
@@ -243,6 +249,7 @@ pub struct Keyspace {
     cache: Cache<Entry, (), KeyHasher>,
     hasher: KeyHasher,
     locks: KeyLocks,
+    journal: Arc<Journal>,
     /// Which keys may be evicted: the number of an [`EvictionScope`].
     scope: AtomicU8,
     /// Room that commands under way have been promised, in bytes.
@@ -263,6 +270,14 @@ impl Keyspace {
         on_removal: impl Fn(&[u8], RemovalCause) + Send + Sync + 'static,
     ) -> Result<Self, BuildError> {
         let hasher = KeyHasher::default();
+        let journal = Arc::new(Journal::default());
+        let evictions = Arc::clone(&journal);
+        let on_removal = move |key: &[u8], cause| {
+            if cause == RemovalCause::Evicted && evictions.is_on() {
+                evictions.note_evicted(key);
+            }
+            on_removal(key, cause);
+        };
         let cache = Cache::<Entry, ()>::builder()
             .weight_capacity(capacity_bytes)
             .weigher(|item: &Entry, ()| u32::try_from(weight_bytes(item)).unwrap_or(u32::MAX))
@@ -276,6 +291,7 @@ impl Keyspace {
             cache,
             hasher,
             locks: KeyLocks::new(threads),
+            journal,
             scope: AtomicU8::new(policy.scope as u8),
             promised_bytes: AtomicU64::new(0),
             flat_limits: FlatLimits::new(512, 64),
@@ -291,6 +307,11 @@ impl Keyspace {
     /// What makes commands atomic.
     pub fn locks(&self) -> &KeyLocks {
         &self.locks
+    }
+
+    /// Where changes are recorded.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     /// The hash of a key that [`locks`](Self::locks) takes.
@@ -383,9 +404,19 @@ impl Keyspace {
         self.cache.contains_key(key)
     }
 
-    /// Makes a change, whoever asks for it.
+    /// Makes a change, whoever asks for it, and records it in the [journal](Self::journal). The caller holds
+    /// the stripes of the keys.
     #[inline]
     pub fn apply(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
+        let change = self.make(effect)?;
+        if self.journal.is_on() {
+            self.journal.record(&effect, &change);
+        }
+        Ok(change)
+    }
+
+    #[inline]
+    fn make(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
         match effect {
             Effect::Put {
                 key,
@@ -430,7 +461,7 @@ impl Keyspace {
                 self.field_deadlines.clear();
                 Ok(Change::any(true))
             }
-            effect => self.apply_to_hash(effect),
+            effect => self.make_of_hash(effect),
         }
     }
 

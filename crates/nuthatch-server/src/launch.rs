@@ -2,12 +2,16 @@
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::durability::{self, LoadError};
 use crate::server::Server;
 use crate::supervisor::Supervisor;
 use crate::tls::{self, TlsError};
 use crate::worker::{self, Listener, Worker};
 use mio::net::{TcpListener, UnixListener};
 use nuthatch::BuildError;
+use nuthatch_storage::StorageError;
+use nuthatch_storage::data_dir::DataDir;
+use nuthatch_storage::disk::real::Directory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,6 +38,14 @@ pub enum LaunchError {
     /// The keyspace could not be made.
     #[error(transparent)]
     Keyspace(#[from] BuildError),
+    /// The data directory cannot be used.
+    #[error("data-dir {directory}: {error}")]
+    Data {
+        /// The directory.
+        directory: String,
+        /// Why.
+        error: LoadError,
+    },
     /// The users could not be read.
     #[error("{0}")]
     Users(String),
@@ -60,6 +72,7 @@ pub struct Launched {
     first_port: Option<u16>,
     http: Option<std::net::TcpListener>,
     control: Control,
+    durability: Option<durability::Threads>,
     supervisor: Supervisor,
 }
 
@@ -99,16 +112,25 @@ impl Launched {
     pub fn run(self) -> Result<(), LaunchError> {
         // Signals are heard already, so who is ready can also be asked to end.
         let status = format!("serving on {}", self.addresses.join(", "));
-        self.supervisor.ready(&status);
-        self.control.run(&self.server, self.http);
+        let ready = || self.supervisor.ready(&status);
+        self.control.run(&self.server, self.http, ready);
         self.supervisor.stopping();
         self.server.end();
+        let mut ended = Ok(());
         for thread in self.threads {
-            thread
+            let result = thread
                 .join()
-                .unwrap_or_else(|_| Err(io::Error::other("it panicked")))
-                .map_err(system("data thread"))?;
+                .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+            ended = ended.and(result.map_err(system("data thread")));
         }
+        if let Some(durability) = self.durability {
+            let finished = durability.finish();
+            ended = ended.and(finished.map_err(|error| LaunchError::Data {
+                directory: self.server.config().data_dir.clone(),
+                error,
+            }));
+        }
+        ended?;
         let path = &self.server.config().unixsocket;
         if !path.is_empty()
             && let Err(error) = fs::remove_file(path)
@@ -190,7 +212,8 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         addresses.push(format!("redis       {}", config.unixsocket));
         listeners.push(Listener::Unix(listener));
     }
-    let server = Server::new(config, threads, crate::clock::now_ms())?;
+    let data = open_data(&config)?;
+    let server = Server::new(config, threads, crate::clock::now_ms(), data)?;
     let aclfile = &server.config().aclfile;
     if !aclfile.is_empty() {
         server
@@ -213,6 +236,13 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         .set(handles)
         .expect("a server is launched once");
     let control = Control::new().map_err(system("control thread"))?;
+    // Clients that come while it loads are told so.
+    let durability = server
+        .durability
+        .as_ref()
+        .map(|durability| durability::Threads::start(&server, durability))
+        .transpose()
+        .map_err(system("threads of durability"))?;
     let mut listeners = Some(listeners);
     let threads = prepared
         .into_iter()
@@ -235,8 +265,28 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         first_port,
         http: sockets.http,
         control,
+        durability,
         supervisor: Supervisor::default(),
     })
+}
+
+/// Claims the data directory, if the settings name one.
+fn open_data(config: &Config) -> Result<Option<DataDir>, LaunchError> {
+    if config.data_dir.is_empty() {
+        return Ok(None);
+    }
+    let failed = |error: StorageError| LaunchError::Data {
+        directory: config.data_dir.clone(),
+        error: error.into(),
+    };
+    let disk = Directory::open(&config.data_dir).map_err(|error| {
+        failed(StorageError::Io {
+            action: "open",
+            file: "the directory".to_owned(),
+            error,
+        })
+    })?;
+    DataDir::open(Arc::new(disk)).map(Some).map_err(failed)
 }
 
 /// Files that the process needs besides one per client.

@@ -14,6 +14,7 @@ pub mod config;
 pub mod connection;
 pub mod context;
 pub mod control;
+pub mod durability;
 pub mod error;
 pub mod events;
 pub mod executor;

@@ -3,7 +3,8 @@
 use mio::Waker;
 use parking_lot::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A request of one thread to another.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub enum Message {
     Resume,
     /// Fields of hashes are due.
     ExpireFields,
+    /// Keys that another thread has evicted, to be recorded.
+    LogEvicted(Vec<u8>),
+    /// Counted down when it is taken, between commands.
+    Pass(Arc<AtomicUsize>),
 }
 
 /// A data thread's queue.

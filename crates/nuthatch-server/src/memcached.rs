@@ -81,6 +81,9 @@ pub fn flush_if_due(server: &Server, config: &Config, worker: &WorkerHandle) {
     if server.observers.attention.get().contains(Reasons::PAUSED) {
         return;
     }
+    if server.is_loading() {
+        return;
+    }
     let now_ms = crate::clock::now_ms();
     if !server.memcached.take_flush(now_ms) {
         return;
@@ -123,7 +126,24 @@ pub fn execute(ctx: &mut Context<'_>, request: Result<Request<'_>, Refusal<'_>>)
                 ctx.session.set_waiting(true, ctx.server);
                 return;
             }
+            if reasons.intersects(Reasons::DISK | Reasons::LOADING) {
+                match equivalent::must_wait_for_disk(ctx, &request) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        ctx.session.set_waiting(true, ctx.server);
+                        return;
+                    }
+                    Err(error) => {
+                        ctx.worker.stats.errors.add(1);
+                        answer(ctx, false, &format!("SERVER_ERROR {error}"));
+                        return;
+                    }
+                }
+            }
+            let before = ctx.keyspace().journal().end();
             run(ctx, request);
+            let may_have_written = may_write(&request) || ctx.keyspace().journal().end() != before;
+            ctx.session.has_written |= may_have_written;
             if reasons.contains(Reasons::MONITORED) {
                 equivalent::show(ctx, &request);
             }
@@ -134,6 +154,18 @@ pub fn execute(ctx: &mut Context<'_>, request: Result<Request<'_>, Refusal<'_>>)
         }
         Err(refusal) => refuse(ctx, &refusal),
     }
+}
+
+/// Whether a request is for writing, also if it turns out that there is nothing to write.
+fn may_write(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Store(_)
+            | Request::Delete { .. }
+            | Request::Arithmetic { .. }
+            | Request::Touch { .. }
+            | Request::FlushAll { .. }
+    )
 }
 
 fn run(ctx: &mut Context<'_>, request: Request<'_>) {

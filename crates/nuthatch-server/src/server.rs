@@ -8,17 +8,19 @@ use crate::command;
 use crate::config::{self, Config, EvictionScope, Origin, SettingError};
 use crate::control::memory::{self, Governor, Usage};
 use crate::control::rates::Rates;
+use crate::durability::{self, Durability};
 use crate::history::History;
 use crate::hot_keys::HotKeys;
 use crate::keyspace::Keyspace;
 use crate::latency::LatencyMonitor;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Message};
 use crate::memcached;
 use crate::observers::Observers;
 use crate::slowlog::SlowLog;
 use crate::stats::WorkerStats;
 use crate::watch::Reasons;
 use nuthatch::{BuildError, StatsSnapshot};
+use nuthatch_storage::data_dir::DataDir;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub struct WorkerHandle {
     pub stats: WorkerStats,
     /// Connections on their way to it.
     pub arriving: AtomicU64,
+    /// Whether clients of it wait until the log is synced.
+    pub awaits_sync: AtomicBool,
     /// The keys that its commands name most.
     pub hot_keys: HotKeys,
 }
@@ -51,6 +55,8 @@ pub struct Server {
     config_version: AtomicU64,
     /// The keys.
     pub keyspace: Keyspace,
+    /// What keeps the keys on disk, if anything does.
+    pub durability: Option<Arc<Durability>>,
     /// Who hears of changes.
     pub observers: Arc<Observers>,
     /// Users and what they may do.
@@ -95,8 +101,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server without threads.
-    pub fn new(config: Config, threads: usize, now_ms: u64) -> Result<Arc<Self>, BuildError> {
+    /// A server without threads, which keeps its keys in `data`, if that is given.
+    pub fn new(
+        config: Config,
+        threads: usize,
+        now_ms: u64,
+        data: Option<DataDir>,
+    ) -> Result<Arc<Self>, BuildError> {
         let observers = Arc::new(Observers::default());
         let max_memory_bytes = match config.maxmemory.0 {
             0 => memory::default_bound_bytes(),
@@ -117,10 +128,18 @@ impl Server {
         observers.set_event_classes(config.notify_keyspace_events);
         observers.mind_scope(config.maxmemory_policy.scope);
         let mut random = fastrand::Rng::new();
+        let durability = data.map(|data| {
+            let seed = random.u64(..);
+            let journal = Arc::clone(keyspace.journal());
+            let observers = Arc::clone(&observers);
+            let bytes = max_memory_bytes;
+            Durability::new(data, &config, bytes, journal, observers, now_ms, seed).into()
+        });
         let server = Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
             keyspace,
+            durability,
             observers,
             acl,
             memcached: memcached::Shared::new(now_ms),
@@ -197,6 +216,14 @@ impl Server {
             config.hash_max_listpack_entries,
             config.hash_max_listpack_value,
         );
+        if config.logs_changes() != current.logs_changes() {
+            let text = "whether changes are logged can be chosen at the start only";
+            return Err(SettingError::Contradiction(text.to_owned()));
+        }
+        if let Some(durability) = &self.durability {
+            let max_memory_bytes = self.max_memory_bytes.load(Ordering::Relaxed);
+            durability.follow(&config, max_memory_bytes);
+        }
         if config.requirepass != current.requirepass {
             self.acl.set_default_password(&config.requirepass.0);
         }
@@ -229,6 +256,15 @@ impl Server {
     /// Sets the bound of the keys so that the process comes to hold `maxmemory`.
     pub fn govern_memory(&self) {
         self.governor.lock().govern(self);
+        self.hand_over_evictions();
+    }
+
+    /// Has a data thread record what this thread has evicted, for only data threads write.
+    pub fn hand_over_evictions(&self) {
+        let keys = durability::take_evicted();
+        if let (false, Some(worker)) = (keys.is_empty(), self.workers().first()) {
+            worker.mailbox.send(Message::LogEvicted(keys));
+        }
     }
 
     /// Keys do not expire while writes of clients are paused, neither by themselves nor by being read.
@@ -240,8 +276,23 @@ impl Server {
 
     /// Whether what has expired is to be removed now, before anybody asks for it.
     pub fn may_expire(&self) -> bool {
-        let is_paused = self.observers.attention.get().contains(Reasons::PAUSED);
-        !is_paused && self.is_expiring.load(Ordering::Relaxed)
+        // What is being loaded may get more time by what is loaded later.
+        let reasons = Reasons::PAUSED | Reasons::LOADING;
+        !self.observers.attention.get().intersects(reasons)
+            && self.is_expiring.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is on disk is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.observers.attention.get().contains(Reasons::LOADING)
+    }
+
+    /// How durability is doing.
+    pub fn durability_figures(&self) -> durability::Figures {
+        match &self.durability {
+            Some(durability) => durability.figures(clock::now_ms()),
+            None => durability::Figures::none(self.started_ms),
+        }
     }
 
     /// What the keyspace has counted since statistics were reset.
@@ -290,7 +341,7 @@ impl Server {
 
     /// Whether it serves clients.
     pub fn is_ready(&self) -> bool {
-        !self.workers().is_empty() && !self.is_ending.load(Ordering::Relaxed)
+        !self.workers().is_empty() && !self.is_loading() && !self.is_ending.load(Ordering::Relaxed)
     }
 
     /// Ends the server: the data threads send what waits and close.

@@ -124,6 +124,10 @@ pub struct Session {
     pub watched: Vec<WatchedKey>,
     /// Whether the connection closes once everything is sent.
     pub closing: bool,
+    /// Whether a command that writes was run since replies were sent last.
+    pub has_written: bool,
+    /// The snapshot that the next request waits for.
+    pub save_ticket: Option<u64>,
     /// The command called last: most clients call it again.
     pub last_command: Option<&'static Entry>,
 }
@@ -145,6 +149,8 @@ impl Session {
             transaction: None,
             watched: Vec::new(),
             closing: false,
+            has_written: false,
+            save_ticket: None,
             last_command: None,
         }
     }

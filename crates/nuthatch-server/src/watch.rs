@@ -25,6 +25,10 @@ bitflags::bitflags! {
         const PAUSED = 1 << 4;
         /// Nothing may be evicted, so there may be no room.
         const NO_EVICTION = 1 << 5;
+        /// What is on disk is being loaded.
+        const LOADING = 1 << 6;
+        /// The disk is slow or has failed, so writes wait or are refused.
+        const DISK = 1 << 7;
     }
 }
 

@@ -40,7 +40,7 @@ use smallvec::SmallVec;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes read from a socket at once.
@@ -65,6 +65,8 @@ const KEPT_REPLY_BYTES: usize = 256 * 1024;
 const ACCEPTS_PER_TURN: usize = 256;
 /// Bytes that a client of memcached's may send as name and password.
 const MAX_CREDENTIALS_BYTES: usize = 16 * 1024;
+/// How long a server that ends waits for the log, to acknowledge what is in it.
+const LAST_SYNC: Duration = Duration::from_secs(5);
 /// How often limits that depend on time are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -124,6 +126,10 @@ pub struct Worker {
     next_tick: Instant,
     /// Bytes of requests that wait, of all connections.
     kept_bytes: u64,
+    /// Tokens of connections whose replies wait until what they have written is synced.
+    committing: Vec<usize>,
+    /// Whether some of them have come since the log's thread was told.
+    is_commit_new: bool,
 }
 
 /// What comes after the requests of a batch.
@@ -165,6 +171,7 @@ pub fn prepare(id: WorkerId) -> io::Result<(Poll, Arc<WorkerHandle>)> {
         mailbox: Mailbox::new(waker),
         stats: crate::server::worker_stats(),
         arriving: AtomicU64::new(0),
+        awaits_sync: AtomicBool::new(false),
         hot_keys: HotKeys::default(),
     };
     Ok((poll, Arc::new(handle)))
@@ -215,6 +222,8 @@ impl Worker {
             delivered: Vec::new(),
             next_tick: Instant::now() + TICK,
             kept_bytes: 0,
+            committing: Vec::new(),
+            is_commit_new: false,
         })
     }
 
@@ -260,7 +269,68 @@ impl Worker {
             self.serve(token, None);
         }
         self.accept_more();
+        self.follow_log();
         Ok(())
+    }
+
+    /// Tells the log's thread of what was changed, and lets those go on whose changes are synced.
+    fn follow_log(&mut self) {
+        let journal = self.server.keyspace.journal();
+        if !journal.is_on() {
+            return;
+        }
+        if std::mem::take(&mut self.is_commit_new) {
+            journal.ring();
+        }
+        journal.ring_if_due();
+        if journal.is_full()
+            && let Some(durability) = &self.server.durability
+        {
+            durability.review(clock::now_ms());
+        }
+        if !self.committing.is_empty() {
+            self.acknowledge_synced();
+        }
+    }
+
+    /// Sends the replies of those whose changes are synced, and runs their next requests.
+    fn acknowledge_synced(&mut self) {
+        let server = Arc::clone(&self.server);
+        let Some(durability) = &server.durability else {
+            return;
+        };
+        // SeqCst: it is announced that somebody waits, and then looked at what is synced; the log's thread
+        // stores what is synced, and then looks who waits.
+        self.handle.awaits_sync.store(true, Ordering::SeqCst);
+        for token in std::mem::take(&mut self.committing) {
+            let connection = self.connections.get_mut(token).and_then(Option::as_mut);
+            let Some(connection) = connection else {
+                continue;
+            };
+            let Some(point) = connection.commit_point else {
+                continue;
+            };
+            match durability.may_acknowledge(point) {
+                Some(false) => self.committing.push(token),
+                Some(true) => {
+                    connection.commit_point = None;
+                    if self.flush(token) {
+                        self.serve(token, None);
+                    }
+                }
+                None => {
+                    tracing::warn!(
+                        client = connection.session.client.id,
+                        "a client is disconnected: the disk has failed before what it has written was synced, \
+                         so it cannot be acknowledged"
+                    );
+                    self.close(token);
+                }
+            }
+        }
+        if self.committing.is_empty() {
+            self.handle.awaits_sync.store(false, Ordering::SeqCst);
+        }
     }
 
     fn follow_config(&mut self) {
@@ -493,6 +563,10 @@ impl Worker {
     }
 
     fn close_all(&mut self) {
+        if let Some(durability) = &self.server.durability {
+            durability.wait_until_synced(self.server.keyspace.journal().end(), LAST_SYNC);
+            self.acknowledge_synced();
+        }
         for token in 0..self.connections.len() {
             if self.connections[token].is_some() && self.flush(token) {
                 self.close(token);
@@ -882,11 +956,15 @@ impl Worker {
 
     /// Writes what the reply buffer holds, or keeps it for when the socket takes it.
     fn send(&mut self, connection: &mut Connection) {
+        let has_written = std::mem::take(&mut connection.session.has_written);
+        if has_written {
+            self.note_commit(connection);
+        }
         if self.reply.is_empty() {
             return;
         }
         let mut written = 0;
-        if connection.unsent_bytes() == 0 {
+        if connection.unsent_bytes() == 0 && connection.commit_point.is_none() {
             match connection.stream.write(self.reply.as_bytes()) {
                 Ok(bytes) => written = bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -909,6 +987,22 @@ impl Worker {
         self.reply.clear(KEPT_REPLY_BYTES);
     }
 
+    /// Has a connection that has written wait for the log, if it must.
+    #[inline]
+    fn note_commit(&mut self, connection: &mut Connection) {
+        self.server.keyspace.log_evictions();
+        if let Some(durability) = &self.server.durability
+            && let Some(point) = durability.commit_point()
+        {
+            if connection.commit_point.replace(point).is_none() {
+                // A connection that is served has the place that it came from.
+                let id = connection.session.client.id;
+                self.committing.extend(self.tokens.get(&id));
+            }
+            self.is_commit_new = true;
+        }
+    }
+
     fn end_turn(&self, connection: &mut Connection, turn: Turn) -> Turn {
         let killed = &connection.session.client.killed;
         if connection.session.closing && !connection.has_unsent() || killed.load(Ordering::Relaxed)
@@ -923,6 +1017,9 @@ impl Worker {
         let Some(connection) = self.connections[token].as_mut() else {
             return false;
         };
+        if connection.commit_point.is_some() {
+            return true;
+        }
         match connection.flush() {
             Ok(is_empty) => {
                 if is_empty {
@@ -965,6 +1062,11 @@ impl Worker {
                         // Clients get their turn before the rest.
                         self.handle.mailbox.send(Message::ExpireFields);
                     }
+                    self.server.keyspace.log_evictions();
+                }
+                Message::LogEvicted(keys) => self.server.keyspace.log_evicted(&keys),
+                Message::Pass(left) => {
+                    left.fetch_sub(1, Ordering::Release);
                 }
             }
         }

@@ -259,6 +259,20 @@ pub fn take_record<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord>
     take(rest, length)
 }
 
+/// Takes a record from the beginning of `rest`, and returns the key that it is about; `None` if it is about all
+/// keys. No more of it is looked into.
+pub fn take_key<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, MalformedRecord> {
+    let mut record = take_record(rest)?;
+    let kind = take_byte(&mut record)?;
+    if kind & HAS_DEADLINE != 0 {
+        take(&mut record, 8)?;
+    }
+    if kind == kind::CLEAR {
+        return Ok(None);
+    }
+    take_sized(&mut record).map(Some)
+}
+
 /// The number of records in `bytes`, none of which is looked into.
 pub fn count(mut bytes: &[u8]) -> Result<u64, MalformedRecord> {
     let mut records = 0;

@@ -564,3 +564,140 @@ mod tests {
         }
     }
 }
+
+/// Whether changes are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSwitch {
+    /// If there is a data directory.
+    Auto,
+    /// Yes.
+    Yes,
+    /// No: only snapshots are written.
+    No,
+}
+
+impl SettingValue for LogSwitch {
+    const ALLOWED: &'static str = "yes, no, or auto for yes where there is a data-dir";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Some(Self::Auto),
+            "yes" | "true" => Some(Self::Yes),
+            "no" | "false" => Some(Self::No),
+            _ => None,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Auto => "auto",
+            Self::Yes => "yes",
+            Self::No => "no",
+        }
+        .to_owned()
+    }
+}
+
+/// When the log is synced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before a write is acknowledged.
+    Always,
+    /// Before what was acknowledged is a second old.
+    EverySec,
+    /// When the system sees fit.
+    No,
+}
+
+impl SyncPolicy {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 3] = [Self::Always, Self::EverySec, Self::No];
+}
+
+impl SettingValue for SyncPolicy {
+    const ALLOWED: &'static str = "always, everysec or no";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "always" => Some(Self::Always),
+            "everysec" => Some(Self::EverySec),
+            "no" => Some(Self::No),
+            _ => None,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Always => "always",
+            Self::EverySec => "everysec",
+            Self::No => "no",
+        }
+        .to_owned()
+    }
+}
+
+/// What becomes of writes while the disk takes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskErrorRule {
+    /// They are refused.
+    Refuse,
+    /// They are served, and a crash would lose them.
+    Serve,
+}
+
+impl SettingValue for DiskErrorRule {
+    const ALLOWED: &'static str = "refuse or serve";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "refuse" => Some(Self::Refuse),
+            "serve" => Some(Self::Serve),
+            _ => None,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Serve => "serve",
+        }
+        .to_owned()
+    }
+}
+
+/// When a snapshot is written by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavePoint {
+    /// So many seconds after the last one...
+    pub seconds: u64,
+    /// ... if there were so many changes.
+    pub changes: u64,
+}
+
+/// All occasions on which a snapshot is written by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavePoints(pub Vec<SavePoint>);
+
+impl SettingValue for SavePoints {
+    const ALLOWED: &'static str =
+        "pairs of seconds and changes, such as '3600 1 300 100', or nothing";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let numbers = text.split_whitespace().map(str::parse);
+        let numbers: Vec<u64> = numbers.collect::<Result<_, _>>().ok()?;
+        let pairs = numbers.chunks(2).map(|pair| match *pair {
+            [seconds, changes] if seconds > 0 => Some(SavePoint { seconds, changes }),
+            _ => None,
+        });
+        pairs.collect::<Option<_>>().map(Self)
+    }
+
+    fn to_text(&self) -> String {
+        let words: Vec<String> = self
+            .0
+            .iter()
+            .flat_map(|point| [point.seconds.to_string(), point.changes.to_string()])
+            .collect();
+        words.join(" ")
+    }
+}

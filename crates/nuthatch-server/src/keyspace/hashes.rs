@@ -22,7 +22,7 @@ enum HashToChange {
 }
 
 impl Keyspace {
-    pub(super) fn apply_to_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
+    pub(super) fn make_of_hash(&self, effect: Effect<'_>) -> Result<Change, EffectError> {
         let change = self.change_hash(effect)?;
         if change.takes_deadline
             && let Some(key) = effect.key()
@@ -110,6 +110,7 @@ impl Keyspace {
         };
         let bytes = fields.iter().map(FieldView::flat_bytes).sum();
         let found = self.hash_to_change(key, bytes);
+        let is_created = found.is_none();
         let (hash, deadline_ms) =
             found.unwrap_or_else(|| (HashToChange::Flat(FlatBuffer::with_capacity(bytes)), None));
         match hash {
@@ -137,6 +138,8 @@ impl Keyspace {
                 self.put_indexed(key, indexed, deadline_ms)?;
             }
         }
+        change.is_created = is_created;
+        change.deadline_ms = deadline_ms;
         Ok(change)
     }
 

@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::command::{self, Entry, Flags};
 use crate::context::Context;
+use crate::error::CommandError;
 use crate::executor;
 use nuthatch_wire::memcached::{Meta, MetaCommand, Request, StoreMode};
 use nuthatch_wire::resp::OwnedRequest;
@@ -162,15 +163,28 @@ fn is_granted_by_rules(ctx: &Context<'_>, request: &Request<'_>) -> bool {
     })
 }
 
-/// Whether this must wait until a pause is over.
-#[cold]
-pub(super) fn must_wait(ctx: &Context<'_>, request: &Request<'_>) -> bool {
-    let flags = equivalents(request)
+fn flags(request: &Request<'_>) -> Flags {
+    equivalents(request)
         .iter()
         .fold(Flags::empty(), |flags, equivalent| {
             flags | equivalent.entry().command.flags
-        });
-    ctx.server.observers.pause.holds(flags, ctx.now_ms())
+        })
+}
+
+/// Whether this must wait until a pause is over.
+#[cold]
+pub(super) fn must_wait(ctx: &Context<'_>, request: &Request<'_>) -> bool {
+    let pause = &ctx.server.observers.pause;
+    pause.holds(flags(request), ctx.now_ms())
+}
+
+/// Whether this must wait until the disk has caught up. An error if it is not to be run at all.
+#[cold]
+pub(super) fn must_wait_for_disk(
+    ctx: &Context<'_>,
+    request: &Request<'_>,
+) -> Result<bool, CommandError> {
+    executor::disk_admission(ctx.server, flags(request))
 }
 
 /// Shows this to monitors.

@@ -24,7 +24,7 @@ const REQUEST: &[u8] = b"GET k\r\n";
 
 impl Driven {
     fn new() -> Self {
-        let server = Server::new(Config::default(), 1, clock::now_ms()).expect("a server");
+        let server = Server::new(Config::default(), 1, clock::now_ms(), None).expect("a server");
         let bound = 16 << 20;
         server.max_memory_bytes.store(bound, Ordering::Relaxed);
         let (poll, handle) = prepare(0).expect("an event queue");

@@ -1,0 +1,248 @@
+//! Brings what is on disk back into the keyspace, on several threads.
+//!
+//! One thread reads, checks and hands out; each of the others makes the changes of a share of the keys, in
+//! their order. What clears all keys waits for all of them.
+//!
+//! Changes are made at the time at which they were made first, as far as expiry is concerned: a key whose
+//! time is over by now may have been given more of it by a later record. The frames of the log say when that
+//! was; a thread that loads keeps that time as its own.
+
+use super::{Status, records};
+use crate::clock;
+use crate::keyspace::{Effect, EffectError, Keyspace};
+use nuthatch_storage::StorageError;
+use nuthatch_storage::data_dir::{DataDir, Recovered, RecoverySink};
+use nuthatch_storage::record::{self, Record};
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Blocks that wait for a thread.
+const QUEUE: usize = 4;
+/// How often memory's bound is adjusted.
+const GOVERN_EVERY: Duration = Duration::from_millis(20);
+/// How often, and how many times, room is looked for again where there was none and nothing may be evicted.
+const ROOM_AGAIN: Duration = Duration::from_millis(20);
+const ROOM_TRIES: u32 = 250;
+
+/// Why what is on disk could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is no room for it.
+    #[error(
+        "what is on disk does not fit: raise maxmemory, or choose a maxmemory-policy that evicts"
+    )]
+    Full,
+    /// A value is longer than this build can hold.
+    #[error("a record cannot be held: {0}")]
+    Record(EffectError),
+}
+
+/// A share of a block.
+enum Job {
+    Records {
+        time_ms: u64,
+        block: Arc<Vec<u8>>,
+        /// Where its records are.
+        places: Vec<Range<usize>>,
+    },
+    /// All threads meet here.
+    Meet(Arc<Barrier>),
+}
+
+/// Loads everything that `data` has into `keyspace`, on so many threads. `govern` is called often, to adjust
+/// memory's bound.
+pub fn load(
+    keyspace: &Keyspace,
+    data: &DataDir,
+    threads: usize,
+    status: &Status,
+    govern: &dyn Fn(),
+) -> Result<Recovered, LoadError> {
+    let failure = Failure::default();
+    let recovered = thread::scope(|scope| {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..threads.max(1)).map(|_| sync_channel(QUEUE)).unzip();
+        for receiver in receivers {
+            let failure = &failure;
+            scope.spawn(move || make_changes(keyspace, &receiver, failure));
+        }
+        let mut dispatcher = Dispatcher {
+            keyspace,
+            senders,
+            places: Vec::new(),
+            status,
+            failure: &failure,
+            govern,
+            governed: Instant::now(),
+        };
+        data.recover(&mut dispatcher)
+    });
+    match failure.error.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(recovered?),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Failure {
+    has_failed: AtomicBool,
+    error: Mutex<Option<LoadError>>,
+}
+
+impl Failure {
+    fn set(&self, error: LoadError) {
+        self.error.lock().get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+}
+
+/// Makes changes until there are no more. After a failure the rest is only taken from the queue.
+fn make_changes(keyspace: &Keyspace, jobs: &Receiver<Job>, failure: &Failure) {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Meet(barrier) => {
+                barrier.wait();
+            }
+            Job::Records {
+                time_ms,
+                block,
+                places,
+            } => {
+                clock::pretend(time_ms);
+                for place in places {
+                    if failure.is_set() {
+                        break;
+                    }
+                    if let Err(error) = make_change(keyspace, &block[place]) {
+                        failure.set(error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn make_change(keyspace: &Keyspace, mut bytes: &[u8]) -> Result<(), LoadError> {
+    let record = Record::take(&mut bytes).map_err(StorageError::from)?;
+    let mut tries = 0;
+    loop {
+        match records::apply(keyspace, record) {
+            Ok(()) => return Ok(()),
+            // Memory's bound is come to from below, so there may be room in a moment.
+            Err(EffectError::Full) if tries < ROOM_TRIES => {
+                tries += 1;
+                thread::sleep(ROOM_AGAIN);
+            }
+            Err(EffectError::Full) => return Err(LoadError::Full),
+            Err(error) => return Err(LoadError::Record(error)),
+        }
+    }
+}
+
+/// Hands records out by their keys.
+struct Dispatcher<'a> {
+    keyspace: &'a Keyspace,
+    senders: Vec<SyncSender<Job>>,
+    /// By thread.
+    places: Vec<Vec<Range<usize>>>,
+    status: &'a Status,
+    failure: &'a Failure,
+    govern: &'a dyn Fn(),
+    governed: Instant,
+}
+
+impl Dispatcher<'_> {
+    fn hand_out(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError> {
+        if self.failure.is_set() {
+            // What has failed is known to the caller.
+            return Err(StorageError::Sink("loading has failed".into()));
+        }
+        if self.governed.elapsed() >= GOVERN_EVERY {
+            (self.govern)();
+            self.governed = Instant::now();
+        }
+        self.status
+            .loaded_records
+            .fetch_add(record::count(&records)?, Ordering::Relaxed);
+        let block = Arc::new(records);
+        self.places.resize(self.senders.len(), Vec::new());
+        let mut rest = &block[..];
+        while !rest.is_empty() {
+            let start = block.len() - rest.len();
+            let key = record::take_key(&mut rest)?;
+            let place = start..block.len() - rest.len();
+            if let Some(key) = key {
+                let thread = (self.keyspace.value_number(key) >> 32) as usize % self.senders.len();
+                self.places[thread].push(place);
+            } else {
+                self.send(time_ms, &block);
+                self.meet();
+                clock::pretend(time_ms);
+                let cleared = self.keyspace.apply(Effect::Clear);
+                cleared.expect("clearing needs no room");
+            }
+        }
+        self.send(time_ms, &block);
+        Ok(())
+    }
+
+    fn send(&mut self, time_ms: u64, block: &Arc<Vec<u8>>) {
+        for (sender, places) in self.senders.iter().zip(&mut self.places) {
+            if !places.is_empty() {
+                let job = Job::Records {
+                    time_ms,
+                    block: Arc::clone(block),
+                    places: std::mem::take(places),
+                };
+                sender
+                    .send(job)
+                    .expect("threads take jobs as long as there are senders");
+            }
+        }
+    }
+
+    /// Waits until all that was handed out is done.
+    fn meet(&self) {
+        let barrier = Arc::new(Barrier::new(self.senders.len() + 1));
+        for sender in &self.senders {
+            sender
+                .send(Job::Meet(Arc::clone(&barrier)))
+                .expect("threads take jobs as long as there are senders");
+        }
+        barrier.wait();
+    }
+}
+
+impl RecoverySink for Dispatcher<'_> {
+    fn begin(&mut self, total_bytes: u64) {
+        self.status
+            .loading_total_bytes
+            .store(total_bytes, Ordering::Relaxed);
+    }
+
+    fn snapshot_records(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError> {
+        self.hand_out(time_ms, records)
+    }
+
+    fn log_records(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError> {
+        self.hand_out(time_ms, records)
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.status
+            .loading_loaded_bytes
+            .store(bytes, Ordering::Relaxed);
+    }
+}
