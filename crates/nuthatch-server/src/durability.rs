@@ -137,6 +137,8 @@ pub struct Durability {
     oldest_unsynced_ms: AtomicU64,
     /// Whether no more writes are taken, for the last snapshot is being written.
     is_closing: AtomicBool,
+    /// Its ticket; no ticket is as large as that of none.
+    closing_ticket: AtomicU64,
     /// Whether the server ends then also if it could not be written.
     closes_anyway: AtomicBool,
     /// Since when writes wait.
@@ -170,6 +172,7 @@ impl Durability {
             health: Mutex::default(),
             oldest_unsynced_ms: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
+            closing_ticket: AtomicU64::new(u64::MAX),
             closes_anyway: AtomicBool::new(false),
             waiting_since_ms: Mutex::default(),
             orders: Mutex::default(),
@@ -332,10 +335,16 @@ impl Durability {
 
     /// Asks for a snapshot to be written soon. Returns a ticket for [`answer`](Self::answer).
     pub fn request_save(&self) -> u64 {
+        self.order_save(|_| ())
+    }
+
+    /// Asks for a snapshot, and tells `note` of its ticket before it can be written.
+    fn order_save(&self, note: impl FnOnce(u64)) -> u64 {
         let mut orders = self.orders.lock();
         orders.save = true;
         orders.tickets += 1;
         let ticket = orders.tickets;
+        note(ticket);
         drop(orders);
         self.orders_changed.notify_all();
         ticket
@@ -358,12 +367,15 @@ impl Durability {
         self.closes_anyway.store(forces, Ordering::Relaxed);
         self.is_closing.store(true, Ordering::Relaxed);
         self.review(now_ms);
-        self.request_save()
+        self.order_save(|ticket| self.closing_ticket.store(ticket, Ordering::Release))
     }
 
-    /// The last snapshot was written, or not. Returns whether the server is to end now.
-    fn close(&self, is_saved: bool, now_ms: u64) -> bool {
-        if !self.is_closing() {
+    /// The snapshot for all tickets up to this one was written, or not. Returns whether the server is to end
+    /// now.
+    fn close(&self, tickets: u64, is_saved: bool, now_ms: u64) -> bool {
+        // One that was begun before has not all that there is.
+        let is_last = tickets >= self.closing_ticket.load(Ordering::Acquire);
+        if !self.is_closing() || !is_last {
             return false;
         }
         let ends = is_saved || self.closes_anyway.load(Ordering::Relaxed);
@@ -376,6 +388,7 @@ impl Durability {
 
     /// Takes writes again: the server does not end after all.
     pub fn end_closing(&self, now_ms: u64) {
+        self.closing_ticket.store(u64::MAX, Ordering::Release);
         self.is_closing.store(false, Ordering::Relaxed);
         self.review(now_ms);
     }

@@ -5,7 +5,7 @@ use crate::big_keys::BigKeys;
 use crate::client::Clients;
 use crate::clock;
 use crate::command;
-use crate::config::{self, Config, EvictionScope, Origin, SettingError};
+use crate::config::{self, Config, EvictionScope, LogSwitch, Origin, SettingError};
 use crate::control::memory::{self, Governor, Usage};
 use crate::control::rates::Rates;
 use crate::durability::{self, Durability};
@@ -103,11 +103,17 @@ pub struct Server {
 impl Server {
     /// A server without threads, which keeps its keys in `data`, if that is given.
     pub fn new(
-        config: Config,
+        mut config: Config,
         threads: usize,
         now_ms: u64,
         data: Option<DataDir>,
     ) -> Result<Arc<Self>, BuildError> {
+        // Clients that ask are told what holds.
+        config.appendonly = if config.logs_changes() {
+            LogSwitch::Yes
+        } else {
+            LogSwitch::No
+        };
         let observers = Arc::new(Observers::default());
         let max_memory_bytes = match config.maxmemory.0 {
             0 => memory::default_bound_bytes(),
@@ -216,10 +222,6 @@ impl Server {
             config.hash_max_listpack_entries,
             config.hash_max_listpack_value,
         );
-        if config.logs_changes() != current.logs_changes() {
-            let text = "whether changes are logged can be chosen at the start only";
-            return Err(SettingError::Contradiction(text.to_owned()));
-        }
         if let Some(durability) = &self.durability {
             let max_memory_bytes = self.max_memory_bytes.load(Ordering::Relaxed);
             durability.follow(&config, max_memory_bytes);

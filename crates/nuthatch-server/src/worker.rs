@@ -563,7 +563,9 @@ impl Worker {
     }
 
     fn close_all(&mut self) {
-        if let Some(durability) = &self.server.durability {
+        if let Some(durability) = &self.server.durability
+            && !self.committing.is_empty()
+        {
             durability.wait_until_synced(self.server.keyspace.journal().end(), LAST_SYNC);
             self.acknowledge_synced();
         }

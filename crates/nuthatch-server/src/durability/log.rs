@@ -64,9 +64,8 @@ impl LogKeeper {
     /// Does what is due. Returns in how many milliseconds something else will be, if nobody rings before;
     /// `None` if nothing will.
     pub fn step(&mut self, durability: &Durability, now_ms: u64) -> Option<u64> {
-        if self.writer.is_none() {
-            return None;
-        }
+        // Without a log there is nothing to do.
+        self.writer.as_ref()?;
         if now_ms < self.retry_at_ms {
             return Some(self.retry_at_ms - now_ms);
         }
@@ -100,9 +99,8 @@ impl LogKeeper {
     }
 
     fn next_step_ms(&self, durability: &Durability, now_ms: u64) -> Option<u64> {
-        if self.writer.is_none() {
-            return None;
-        }
+        // Without a log there is nothing to do.
+        self.writer.as_ref()?;
         if now_ms < self.retry_at_ms {
             return Some(self.retry_at_ms - now_ms);
         }

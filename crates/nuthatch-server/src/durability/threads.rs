@@ -185,7 +185,7 @@ fn save_when_asked(server: &Arc<Server>, durability: &Durability) {
         let saved = save(server, durability, start_ms);
         let now_ms = clock::now_ms();
         durability.note_save_ended(&saved, tickets, start_ms, now_ms);
-        if durability.close(saved.is_ok(), now_ms) {
+        if durability.close(tickets, saved.is_ok(), now_ms) {
             server.end();
         }
         for worker in server.workers() {

@@ -142,7 +142,10 @@ fn persistence_that_is_not_there_is_no_success() {
     let server = Running::start();
     let mut client = server.client();
     for command in ["SAVE", "BGSAVE", "BGREWRITEAOF", "SHUTDOWN SAVE"] {
-        client.check(&[(command, "-ERR this server keeps nothing on disk")]);
+        client.check(&[(
+            command,
+            "-ERR this server keeps nothing on disk: it has no data-dir",
+        )]);
     }
     client.check(&[
         ("SHUTDOWN ABORT", "-ERR No shutdown in progress."),
