@@ -51,6 +51,10 @@ runtimes:
 loom:
     RUSTFLAGS="--cfg loom" cargo test --package nuthatch --lib --release --target-dir target/loom model
 
+# So many crashes of the storage, at random places and of all kinds, against a model.
+crashes count="20000":
+    NUTHATCH_CRASHES={{count}} cargo test --release --package nuthatch-storage --features simulation --test crashes -- --nocapture
+
 # Feeds each fuzz target, or those named, new inputs for so many seconds.
 fuzz seconds="300" *targets="":
     scripts/fuzz {{seconds}} {{targets}}

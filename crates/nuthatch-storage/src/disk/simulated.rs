@@ -327,6 +327,14 @@ impl SimulatedDisk {
         Some(state.files[&file].bytes().to_vec())
     }
 
+    /// All files by their names, as processes read them.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.shared.state.lock();
+        let content =
+            |(name, file): (&str, _)| (name.to_owned(), state.files[&file].bytes().to_vec());
+        state.names.iter().map(content).collect()
+    }
+
     /// All files' lengths together.
     pub fn used_bytes(&self) -> u64 {
         self.shared.state.lock().used_bytes()
