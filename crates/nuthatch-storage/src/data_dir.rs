@@ -10,6 +10,7 @@
 
 mod recovery;
 
+pub(crate) use recovery::recover;
 pub use recovery::{Cut, Recovered, RecoverySink};
 
 use crate::Sequence;
@@ -65,7 +66,7 @@ impl DataDir {
     /// [`StorageError::Damaged`] and [`StorageError::MissingLog`] where going on would lose something that was on
     /// the disk, [`StorageError::Io`], and those of `sink`. Then what it was given is no state that ever held.
     pub fn recover(&self, sink: &mut dyn RecoverySink) -> Result<Recovered, StorageError> {
-        recovery::recover(&*self.disk, sink)
+        recover(&*self.disk, sink)
     }
 
     /// Removes what is left of what was never completed, and continues the log.

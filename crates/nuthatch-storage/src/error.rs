@@ -84,6 +84,9 @@ pub enum StorageError {
         /// The most that one takes.
         max: u64,
     },
+    /// The directory is not as it was when it was checked, so what was announced may not be what is needed.
+    #[error("the directory has changed since it was checked: check it again")]
+    Changed,
     /// What was recovered is no record, though its checksums are right.
     #[error(transparent)]
     Malformed(#[from] MalformedRecord),

@@ -5,6 +5,7 @@
 //! numbers are arguments. `docs/design/persistence-format.md` draws the files byte by byte.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod data_dir;
 pub mod disk;
 mod error;

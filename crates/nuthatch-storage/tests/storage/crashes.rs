@@ -1,4 +1,6 @@
 //! Random operations of a server, with faults, crashes and kills at random moments, against the model.
+//!
+//! `CRASHES=10000` in the environment asks for so many ends, instead of the usual 1200.
 
 use crate::model::{History, put, recover};
 use fastrand::Rng;
@@ -8,7 +10,11 @@ use nuthatch_storage::log::LogWriter;
 use nuthatch_storage::record::RecordWriter;
 use nuthatch_storage::snapshot::SnapshotWriter;
 use nuthatch_storage::{Sequence, StorageError};
+use std::env;
 use std::sync::Arc;
+
+/// How often a directory's server ends.
+const LIVES: u64 = 12;
 
 /// A server as storage sees it: it changes its keys, writes that to the log, and takes snapshots meanwhile.
 struct Server {
@@ -299,11 +305,11 @@ fn chance(rng: &mut Rng) -> f64 {
     pick(rng, [0.0, 0.0, 0.01, 0.1])
 }
 
-fn run(seed: u64, lives: usize) {
+fn run(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut disk = SimulatedDisk::new(rng.fork());
     let (mut history, mut promised, mut attempted) = (History::default(), 0, 0);
-    for life in 0..lives {
+    for life in 0..LIVES {
         disk.set_faults(Faults::default());
         let has_faults = rng.bool();
         if has_faults {
@@ -357,7 +363,8 @@ fn run(seed: u64, lives: usize) {
 
 #[test]
 fn what_is_recovered_held_once_and_is_not_before_what_was_promised() {
-    for seed in 0..100 {
-        run(seed, 12);
+    let crashes = env::var("CRASHES").map_or(1200, |crashes| crashes.parse().expect("a number"));
+    for seed in 0..crashes.div_ceil(LIVES) {
+        run(seed);
     }
 }

@@ -2,4 +2,5 @@
 //! that is not before what was synced, whatever crashes, fails, tears or gets damaged.
 
 mod crashes;
+mod damage;
 mod model;
