@@ -363,7 +363,8 @@ fn run(seed: u64) {
 
 #[test]
 fn what_is_recovered_held_once_and_is_not_before_what_was_promised() {
-    let crashes = env::var("CRASHES").map_or(1200, |crashes| crashes.parse().expect("a number"));
+    let crashes: u64 =
+        env::var("CRASHES").map_or(1200, |crashes| crashes.parse().expect("a number"));
     for seed in 0..crashes.div_ceil(LIVES) {
         run(seed);
     }
