@@ -23,7 +23,7 @@ use nuthatch_storage::disk::simulated::{Faults, SimulatedDisk};
 use nuthatch_storage::log::LogWriter;
 use nuthatch_storage::record::{Record, RecordWriter};
 use nuthatch_storage::snapshot::SnapshotWriter;
-use nuthatch_storage::{Sequence, StorageError};
+use nuthatch_storage::{FileKind, Sequence, StorageError};
 
 const KEYS: u64 = 40;
 
@@ -448,9 +448,27 @@ impl Run {
         self.expect(finished)?;
         self.tally.snapshots += 1;
         self.model.synced = end;
+        self.remove_before(data_dir, at)
+    }
+
+    /// Removes what the snapshot of `at` makes superfluous. What is left is that, and the log from there on.
+    fn remove_before(&mut self, data_dir: &DataDir, at: Sequence) -> Option<()> {
         let removed = data_dir.remove_before(at);
         self.expect(removed)?;
         self.tally.removals += 1;
+        let contents = self.disk.contents();
+        let left = |kind: FileKind| {
+            // Sequences in names have as many digits each, so that names are in their order.
+            let before = kind.name(0)..=kind.name(at);
+            let complete = |name: &&String| !name.ends_with(".tmp");
+            contents
+                .range(before)
+                .map(|(name, _)| name)
+                .filter(complete)
+                .count()
+        };
+        assert_eq!(left(FileKind::Snapshot), 1, "{:?}", contents.keys());
+        assert!(left(FileKind::Segment) <= 1, "{:?}", contents.keys());
         Some(())
     }
 
@@ -677,9 +695,6 @@ impl Process {
         let finished = scan.writer.finish();
         run.expect(finished)?;
         run.tally.snapshots += 1;
-        let removed = self.data_dir.remove_before(scan.at);
-        run.expect(removed)?;
-        run.tally.removals += 1;
-        Some(())
+        run.remove_before(&self.data_dir, scan.at)
     }
 }
