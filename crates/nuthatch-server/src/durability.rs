@@ -25,6 +25,7 @@
 //! What decides is here and in [`log`], [`snapshot`] and [`loading`]; threads, clocks and the disk come from
 //! outside, so that tests can stop the world at any point.
 
+mod condition;
 mod journal;
 mod loading;
 mod log;
@@ -33,6 +34,7 @@ mod snapshot;
 mod status;
 mod threads;
 
+pub use condition::{Condition, Severity};
 pub use journal::{Batch, Journal, take_evicted};
 pub use loading::{LoadError, load};
 pub use log::LogKeeper;
@@ -531,7 +533,13 @@ impl Durability {
     /// All figures at present.
     pub fn figures(&self, now_ms: u64) -> Figures {
         let settings = self.settings.lock().clone();
-        let mut figures = self.status.figures();
+        let mut figures = {
+            // The lock keeps the wait that lasts from ending in between, and being counted twice or not at all.
+            let waiting_since_ms = self.waiting_since_ms.lock();
+            let mut figures = self.status.figures();
+            figures.delayed_ms += waiting_since_ms.map_or(0, |ms| now_ms.saturating_sub(ms));
+            figures
+        };
         figures.is_on = true;
         figures.directory.clone_from(&self.directory);
         figures.is_logging = self.is_logging;

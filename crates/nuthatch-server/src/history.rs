@@ -41,6 +41,16 @@ pub struct Counts {
     pub connections: u64,
     /// Connections turned away.
     pub rejected_connections: u64,
+    /// Bytes written to the log on disk.
+    pub log_written_bytes: u64,
+    /// Times that the log was synced.
+    pub log_syncs: u64,
+    /// How long that took, in nanoseconds.
+    pub log_sync_ns: u64,
+    /// How long writes had to wait for the disk, in milliseconds.
+    pub held_up_ms: u64,
+    /// Writes that were refused because the disk had failed.
+    pub refused_writes: u64,
 }
 
 impl Counts {
@@ -58,6 +68,11 @@ impl Counts {
             written_bytes: growth(self.written_bytes, earlier.written_bytes),
             connections: growth(self.connections, earlier.connections),
             rejected_connections: growth(self.rejected_connections, earlier.rejected_connections),
+            log_written_bytes: growth(self.log_written_bytes, earlier.log_written_bytes),
+            log_syncs: growth(self.log_syncs, earlier.log_syncs),
+            log_sync_ns: growth(self.log_sync_ns, earlier.log_sync_ns),
+            held_up_ms: growth(self.held_up_ms, earlier.held_up_ms),
+            refused_writes: growth(self.refused_writes, earlier.refused_writes),
         }
     }
 }
@@ -80,6 +95,14 @@ pub struct Levels {
     pub resident_bytes: u64,
     /// Bytes that the process may hold.
     pub bound_bytes: u64,
+    /// Bytes that wait to be written to the log on disk.
+    pub log_buffered_bytes: u64,
+    /// The longest of the log's syncs lately, in nanoseconds.
+    pub log_sync_max_ns: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Bytes of the snapshot on disk.
+    pub snapshot_bytes: u64,
 }
 
 /// How long commands took, in nanoseconds; 0 if none was timed.
@@ -168,6 +191,7 @@ impl Look {
         });
         let stats = server.keyspace.cache().stats();
         let table_bytes = server.keyspace.table_bytes();
+        let disk = server.durability_figures();
         Self {
             time_ms,
             counts: Counts {
@@ -181,6 +205,11 @@ impl Look {
                 written_bytes: server.total(|stats| stats.written_bytes.get()),
                 connections: server.total(|stats| stats.connections.get()),
                 rejected_connections: server.rejected_connections.load(Ordering::Relaxed),
+                log_written_bytes: disk.log_written_bytes,
+                log_syncs: disk.syncs,
+                log_sync_ns: disk.sync_ns,
+                held_up_ms: disk.delayed_ms,
+                refused_writes: disk.refused_writes,
             },
             levels: Levels {
                 clients: server.clients.len() as u64,
@@ -190,6 +219,10 @@ impl Look {
                 connection_bytes: server.total(|stats| stats.buffered_bytes.get()),
                 resident_bytes: crate::control::memory::resident_bytes().unwrap_or(0),
                 bound_bytes: server.max_memory_bytes.load(Ordering::Relaxed),
+                log_buffered_bytes: disk.buffered_bytes,
+                log_sync_max_ns: disk.sync_max_ns,
+                log_bytes: disk.log_bytes,
+                snapshot_bytes: disk.snapshot_bytes,
             },
             times,
             calls,

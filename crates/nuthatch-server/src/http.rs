@@ -15,10 +15,11 @@ pub mod metrics;
 
 pub use api::{
     BigKeyRow, BigKeyShare, BigKeysView, ClientRow, ClientsView, CommandRow, CommandsView,
-    HistoryView, HotKeyRow, HotKeysView, Overview, SettingRow, SettingsView, SlowLogRow,
-    SlowLogView, Totals,
+    DurabilityView, HistoryView, HotKeyRow, HotKeysView, Overview, SettingRow, SettingsView,
+    SlowLogRow, SlowLogView, Totals,
 };
 
+use crate::durability::Condition;
 use crate::server::Server;
 use access::Refusal;
 use http_body_util::Full;
@@ -186,8 +187,7 @@ fn route(site: &Site, path: &str, query: &str) -> Answer {
     let server = &*site.server;
     match path {
         "/healthz" => Answer::text(StatusCode::OK, "ok"),
-        "/readyz" if server.is_ready() => Answer::text(StatusCode::OK, "ready"),
-        "/readyz" => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+        "/readyz" => readiness(server),
         "/metrics" => match site.metrics.encode() {
             Ok(text) => Answer::new(metrics::CONTENT_TYPE, text),
             Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -195,6 +195,7 @@ fn route(site: &Site, path: &str, query: &str) -> Answer {
         "/api/overview" => Answer::json(&api::overview(server)),
         "/api/history" => Answer::json(&api::history(server, query)),
         "/api/commands" => Answer::json(&api::commands(server)),
+        "/api/durability" => Answer::json(&api::durability(server)),
         "/api/clients" => Answer::json(&api::clients(server)),
         "/api/slow-log" => Answer::json(&api::slow_log(server)),
         "/api/hot-keys" => Answer::json(&api::hot_keys(server)),
@@ -204,5 +205,18 @@ fn route(site: &Site, path: &str, query: &str) -> Answer {
             Some(asset) => Answer::new(asset.content_type, asset.text),
             None => Answer::text(StatusCode::NOT_FOUND, "there is nothing here"),
         },
+    }
+}
+
+fn readiness(server: &Server) -> Answer {
+    let figures = server.durability_figures();
+    if figures.is_loading {
+        let state = Condition::of(&figures).state;
+        return Answer::text(StatusCode::SERVICE_UNAVAILABLE, state);
+    }
+    if server.is_ready() {
+        Answer::text(StatusCode::OK, "ready")
+    } else {
+        Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready")
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only what is known is told: there is no line for what this server does not have or does not count.
 
+mod persistence;
+
 use crate::acl::{DenialReason, Refusal};
 use crate::client::ClientFlags;
 use crate::clock::now_ms;
@@ -278,19 +280,14 @@ fn of_memory(report: &mut Report, server: &Server) {
 }
 
 fn of_persistence(report: &mut Report, server: &Server) {
-    report.line(
-        "rdb_changes_since_last_save",
-        server.total(|stats| stats.changes.get()),
-    );
-    for name in [
-        "loading",
-        "async_loading",
-        "rdb_bgsave_in_progress",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-    ] {
-        report.line(name, 0);
+    let now_ms = now_ms();
+    let mut figures = server.durability_figures();
+    if !figures.is_on {
+        // Nothing counts the changes that are kept, so all are told that commands have made.
+        figures.changes_since_save = server.total(|stats| stats.changes.get());
     }
+    let keys = server.keyspace.cache().len();
+    persistence::report(report, &figures, keys, now_ms);
 }
 
 fn of_stats(report: &mut Report, server: &Server) {

@@ -1,7 +1,7 @@
 //! `nuthatch top`: the dashboard for a terminal. It reads the same API over HTTP and shows it as lines of
 //! text; what draws them is the program's business.
 
-use crate::http::{CommandsView, HistoryView, HotKeysView, Overview};
+use crate::http::{CommandsView, DurabilityView, HistoryView, HotKeysView, Overview};
 use nuthatch_wire::memcached::base64;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read, Write};
@@ -56,6 +56,7 @@ pub struct Picture {
     history: HistoryView,
     commands: CommandsView,
     hot_keys: HotKeysView,
+    durability: DurabilityView,
 }
 
 impl Source {
@@ -67,6 +68,7 @@ impl Source {
             history: self.get(&format!("/api/history?after={minutes_ago}"))?,
             commands: self.get("/api/commands")?,
             hot_keys: self.get("/api/hot-keys")?,
+            durability: self.get("/api/durability")?,
             overview,
         })
     }
@@ -150,6 +152,7 @@ impl Picture {
     /// The lines to show: none wider than `width`, and no more than `height` of them.
     pub fn lines(&self, width: usize, height: usize) -> Vec<String> {
         let mut lines = self.summary(width);
+        lines.extend(self.disk());
         lines.push(String::new());
         lines.push(format!(
             "{:<20} {:>9} {:>11} {:>10} {:>10} {:>10} {:>8}",
@@ -243,6 +246,63 @@ impl Picture {
     }
 }
 
+impl Picture {
+    /// Nothing where nothing is kept on disk.
+    fn disk(&self) -> Vec<String> {
+        let (figures, condition) = (&self.durability.figures, &self.durability.condition);
+        if !figures.is_on {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
+        if condition.is_alarming() {
+            lines.push(format!("DISK    {}", condition.state));
+        }
+        if figures.is_loading {
+            let left = self.durability.loading_left_ms;
+            let left = left.map_or_else(String::new, |ms| format!(", {} left", uptime(ms / 1000)));
+            lines.push(format!(
+                "loading {} of {}{left}",
+                bytes(figures.loading_loaded_bytes),
+                bytes(figures.loading_total_bytes),
+            ));
+            return lines;
+        }
+        let snapshot = match figures.last_save_duration_ms {
+            _ if figures.is_saving => {
+                format!("{:.0} % written", self.durability.saved_part * 100.0)
+            }
+            None => "none yet".to_owned(),
+            Some(_) => {
+                let age_ms = self.overview.now_ms.saturating_sub(figures.last_save_ms);
+                format!(
+                    "{} {} ago",
+                    bytes(figures.snapshot_bytes),
+                    uptime(age_ms / 1000)
+                )
+            }
+        };
+        let log = if figures.is_logging {
+            let sample = self.overview.latest.unwrap_or_default();
+            let counts = &sample.counts;
+            format!(
+                "log {}, {}/s, {} waiting   sync {}, longest {}   ",
+                bytes(figures.log_bytes),
+                bytes(sample.per_second(counts.log_written_bytes) as u64),
+                bytes(figures.buffered_bytes),
+                duration(counts.log_sync_ns / counts.log_syncs.max(1)),
+                duration(figures.sync_max_ns),
+            )
+        } else {
+            String::new()
+        };
+        lines.push(format!(
+            "disk    {log}snapshot {snapshot}   writes {}",
+            figures.admission.word()
+        ));
+        lines
+    }
+}
+
 /// A row of bars, the newest value last, the largest as high as can be.
 fn bars(values: &[f64], width: usize) -> String {
     let values = &values[values.len().saturating_sub(width)..];
@@ -312,7 +372,8 @@ fn uptime(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Picture, bars, body, bytes, count, cut, duration, uptime};
+    use super::{DurabilityView, Picture, bars, body, bytes, count, cut, duration, uptime};
+    use crate::durability::{Admission, Condition};
     use crate::history::Quantiles;
     use crate::http::{CommandRow, CommandsView, HistoryView, HotKeyRow, HotKeysView, Overview};
 
@@ -340,7 +401,42 @@ mod tests {
                 }],
                 ..HotKeysView::default()
             },
+            durability: DurabilityView::default(),
         }
+    }
+
+    #[test]
+    fn what_is_on_disk_is_shown_if_anything_is() {
+        let mut picture = picture(3);
+        let shows = |picture: &Picture, words: &str| {
+            let text = picture.lines(200, 60).join("\n");
+            assert!(text.contains(words), "{words} is not in {text}");
+        };
+        assert!(!picture.lines(200, 60).join("\n").contains("disk"));
+        picture.durability.figures.is_on = true;
+        shows(&picture, "disk    snapshot none yet   writes open");
+        let figures = &mut picture.durability.figures;
+        figures.is_logging = true;
+        figures.log_bytes = 1 << 20;
+        figures.last_save_duration_ms = Some(5);
+        picture.overview.now_ms = 120_000;
+        shows(&picture, "disk    log 1.00 MiB, 0 B/s");
+        shows(&picture, "snapshot 0 B 2 min ago");
+        let figures = &mut picture.durability.figures;
+        figures.admission = Admission::Refused;
+        picture.durability.condition = Condition::of(figures);
+        shows(&picture, "DISK    Writes are refused");
+        let figures = &mut picture.durability.figures;
+        figures.is_loading = true;
+        figures.loading_total_bytes = 4096;
+        figures.loading_loaded_bytes = 1024;
+        picture.durability.loading_left_ms = Some(3000);
+        picture.durability.condition = Condition::of(figures);
+        shows(
+            &picture,
+            "DISK    What is on disk is being loaded: 25 % done.",
+        );
+        shows(&picture, "loading 1.00 KiB of 4.00 KiB, 3 s left");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The types of settings' values: how each is read and written, and what it takes.
 
 use nuthatch::policy::Policy;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A type of value that a setting can have. Reading what [`to_text`](Self::to_text) wrote gives the
@@ -599,7 +600,8 @@ impl SettingValue for LogSwitch {
 }
 
 /// When the log is synced to the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SyncPolicy {
     /// Before a write is acknowledged.
     Always,
@@ -637,7 +639,8 @@ impl SettingValue for SyncPolicy {
 }
 
 /// What becomes of writes while the disk takes none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DiskErrorRule {
     /// They are refused.
     Refuse,

@@ -14,6 +14,7 @@ const KEPT_MINUTES = 24 * 60;
 const main = document.getElementById("view");
 const status = document.getElementById("status");
 const about = document.getElementById("about");
+const alarm = document.getElementById("alarm");
 const tabs = new Map();
 
 const state = {
@@ -65,6 +66,10 @@ async function poll() {
     asked.update(state);
     main.removeAttribute("aria-busy");
   }
+  // The view of durability says the same by itself, and more.
+  alarm.hidden = overview.alarm === null || view.constructor.id === "durability";
+  alarm.className = `alarm ${overview.alarm?.health ?? ""}`;
+  setText(alarm.firstElementChild, overview.alarm?.state ?? "");
   const up = Math.floor((overview.now_ms - overview.started_ms) / 1000);
   setText(about, `${overview.version} · ${overview.threads} ${overview.threads === 1 ? "thread" : "threads"} · up ${seconds(up - (up > 60 ? up % 60 : 0))}`);
   document.title = `Nuthatch · ${count(state.seconds.at(-1)?.commands ?? 0)}/s`;

@@ -59,6 +59,13 @@ export function seconds(value) {
   return minutes > 0 ? `${minutes} min ${value % 60} s` : `${value} s`;
 }
 
+// A time by its largest unit alone, where there is little room.
+export function longest(value) {
+  const units = [["s", 1], ["min", 60], ["h", 3600], ["d", 86400]];
+  const [name, size] = units.findLast(([, least]) => value >= least) ?? units[0];
+  return `${Math.max(0, Math.floor(value / size))} ${name}`;
+}
+
 export function clock(ms, withSeconds = true) {
   const options = { hour: "2-digit", minute: "2-digit", hour12: false };
   return new Date(ms).toLocaleTimeString([], withSeconds ? { ...options, second: "2-digit" } : options);

@@ -1,7 +1,7 @@
 // The views: each makes its elements once and then changes what they show, once a second.
 
 import { Chart } from "/chart.js";
-import { byteRate, bytes, count, duration, element, moment, percent, rate, seconds, setText } from "/format.js";
+import { byteRate, bytes, count, duration, element, longest, moment, percent, rate, seconds, setText } from "/format.js";
 
 const RANGES = [
   { name: "5 min", spanMs: 5 * 60_000 },
@@ -160,13 +160,33 @@ class Table {
   }
 }
 
+// Numbers with a label and a note each. labels: [text, name] each.
+class Tiles {
+  constructor(labels) {
+    this.root = element("dl", { class: "tiles" });
+    this.parts = new Map();
+    for (const [label, name] of labels) {
+      const number = element("dd", {}, "–");
+      const note = element("dd", { class: "quiet" });
+      this.parts.set(name, [number, note]);
+      this.root.append(element("div", { class: "tile" }, element("dt", {}, label), number, note));
+    }
+  }
+
+  show(name, text, note = "") {
+    const [number, below] = this.parts.get(name);
+    setText(number, text);
+    setText(below, note);
+  }
+}
+
 class OverviewView {
   static title = "Overview";
   static id = "overview";
 
   constructor(state) {
     this.range = 0;
-    const tiles = [
+    this.tiles = new Tiles([
       ["Operations", "ops"],
       ["Hit ratio", "hits"],
       ["p99", "p99"],
@@ -175,14 +195,7 @@ class OverviewView {
       ["Clients", "clients"],
       ["Evictions", "evictions"],
       ["Expirations", "expirations"],
-    ];
-    this.tiles = {};
-    const list = element("dl", { class: "tiles" });
-    for (const [label, name] of tiles) {
-      this.tiles[name] = element("dd", {}, "–");
-      this.tiles[name + "Note"] = element("dd", { class: "quiet" });
-      list.append(element("div", { class: "tile" }, element("dt", {}, label), this.tiles[name], this.tiles[name + "Note"]));
-    }
+    ]);
     this.charts = [
       new Chart({
         title: "Operations per second",
@@ -231,7 +244,7 @@ class OverviewView {
       "div",
       {},
       heading("Overview", null, ranges),
-      list,
+      this.tiles.root,
       element("div", { class: "charts" }, ...this.charts.map((chart) => chart.root)),
     );
   }
@@ -244,10 +257,7 @@ class OverviewView {
     const { overview } = state;
     const latest = state.seconds.at(-1);
     const levels = overview.totals;
-    const tile = (name, text, note = "") => {
-      setText(this.tiles[name], text);
-      setText(this.tiles[name + "Note"], note);
-    };
+    const tile = (name, text, note) => this.tiles.show(name, text, note);
     const perLatest = (name) => (latest ? rate(perSecond(name)(latest)) : "–");
     const ratio = latest && hitRatio(latest);
     const since = hitRatio(levels);
@@ -376,6 +386,174 @@ function scanNote(view) {
   return view.is_complete
     ? "Found by a scan in the background that has seen every key; it goes on."
     : "Found by a scan in the background that has not seen every key yet.";
+}
+
+const syncMean = ({ log_syncs: syncs, log_sync_ns: ns }) => (syncs > 0 ? ns / syncs : null);
+const heldUp = (sample) => Math.min(1, sample.held_up_ms / Math.max(1, sample.interval_ms));
+const SYNC_TIMES = { always: "before it is answered", everysec: "within a second or so", no: "when the system sees fit" };
+
+// A bar that fills, and words beside it.
+class Progress {
+  constructor(label) {
+    this.bar = element("progress", { max: "1", "aria-label": label });
+    this.words = element("p", { class: "quiet" });
+    this.root = element("div", { class: "progress", hidden: true }, this.bar, this.words);
+  }
+
+  // part: 0 to 1, or null if nothing is under way.
+  show(part, words = "") {
+    this.root.hidden = part === null;
+    this.bar.value = Math.min(1, part ?? 0);
+    setText(this.words, words);
+  }
+}
+
+class DurabilityView {
+  static title = "Durability";
+  static id = "durability";
+  path = "/api/durability";
+
+  constructor() {
+    this.state = element("p");
+    this.error = element("p", { class: "quiet" });
+    this.loading = new Progress("Loading");
+    this.saving = new Progress("Snapshot");
+    this.card = element("section", { class: "card state" }, this.state, this.loading.root, this.saving.root, this.error);
+    this.tiles = new Tiles([
+      ["Writes", "writes"],
+      ["Log", "log"],
+      ["Written", "written"],
+      ["Time of a sync", "sync"],
+      ["Not synced", "unsynced"],
+      ["Snapshot age", "age"],
+      ["Snapshot", "snapshot"],
+      ["Changes since", "changes"],
+    ]);
+    this.charts = [
+      new Chart({
+        title: "Written to the log",
+        series: [{ name: "records", value: perSecond("log_written_bytes") }],
+        format: byteRate,
+        base: 1024,
+        least: 1,
+      }),
+      new Chart({
+        title: "Time of syncs",
+        series: [
+          { name: "mean", value: syncMean },
+          { name: "longest of ten seconds", value: timed("log_sync_max_ns") },
+        ],
+        format: duration,
+        least: 25,
+      }),
+      new Chart({
+        title: "Waiting to be written",
+        series: [{ name: "buffered", value: (sample) => sample.log_buffered_bytes }],
+        format: bytes,
+        base: 1024,
+        least: 1,
+      }),
+      new Chart({
+        title: "On disk",
+        series: [
+          { name: "log", value: (sample) => sample.log_bytes },
+          { name: "snapshot", value: (sample) => sample.snapshot_bytes },
+        ],
+        format: bytes,
+        base: 1024,
+        least: 1024,
+      }),
+      new Chart({
+        title: "Writes held up by the disk",
+        series: [{ name: "of the time", value: heldUp }],
+        format: percent,
+        top: 1,
+      }),
+      new Chart({
+        title: "Writes refused",
+        series: [{ name: "refused", value: perSecond("refused_writes") }],
+        format: rate,
+        least: 1,
+      }),
+    ];
+    this.plots = element("div", { class: "charts" }, ...this.charts.map((chart) => chart.root));
+    this.facts = new Table({
+      label: "What is kept, and how",
+      sortable: false,
+      empty: "",
+      columns: [
+        { name: "What", value: (row) => row[0] },
+        { name: "At present", value: (row) => row[1], wide: true },
+      ],
+    });
+    this.root = element("div", {}, heading("Durability"), this.card, this.tiles.root, this.plots, this.facts.root);
+  }
+
+  update(state) {
+    const { data, overview, seconds: samples } = state;
+    const now = overview.now_ms;
+    this.card.className = `card state ${data.health}`;
+    setText(this.state, data.state);
+    setText(this.error, data.last_error ? `Last error, ${moment(data.last_error[1])}: ${data.last_error[0]}` : "");
+    this.loading.show(data.is_loading ? data.loaded_part : null, loadingWords(data));
+    this.saving.show(data.is_saving ? data.saved_part : null, savingWords(data, now));
+    for (const part of [this.tiles.root, this.plots, this.facts.root]) {
+      part.hidden = !data.is_on;
+    }
+    this.showTiles(data, samples.at(-1), now);
+    this.charts.forEach((chart) => chart.update(samples, RANGES[1].spanMs, now));
+    this.facts.update(facts(data));
+  }
+
+  showTiles(data, latest, now) {
+    const tile = (name, text, note) => this.tiles.show(name, text, note);
+    const log = (text) => (data.is_logging ? text : "–");
+    const troubled = [[data.refused_writes, "refused"], [data.delays, "held up"]].find(([times]) => times > 0);
+    tile("writes", data.is_loading ? "–" : data.admission, troubled ? `${count(troubled[0])} ${troubled[1]}` : "");
+    tile("log", log(bytes(data.log_bytes)), data.is_logging ? `${count(data.log_records)} records` : "no log is kept");
+    tile("written", latest ? log(byteRate(perSecond("log_written_bytes")(latest))) : "–", log(`${bytes(data.log_written_bytes)} in all`));
+    tile("sync", log(duration(latest ? syncMean(latest) ?? 0 : 0)), log(`longest ${duration(data.sync_max_ns)}`));
+    tile("unsynced", log(data.unsynced_ms > 0 ? duration(data.unsynced_ms * 1e6) : "nothing"), log(`${bytes(data.buffered_bytes)} to write`));
+    const took = data.last_save_duration_ms;
+    tile(
+      "age",
+      took === null ? "none yet" : longest((now - data.last_save_ms) / 1000),
+      data.last_save.failed ? "one has failed since" : took === null ? "" : `took ${duration(Math.max(1, took) * 1e6)}`,
+    );
+    tile("snapshot", data.snapshot_bytes > 0 ? bytes(data.snapshot_bytes) : "–", `${count(data.saves)} since the start`);
+    tile("changes", count(data.changes_since_save), "the last snapshot");
+  }
+
+  close() {
+    this.charts.forEach((chart) => chart.close());
+  }
+}
+
+function loadingWords(data) {
+  const left = data.loading_left_ms === null ? "" : `, about ${seconds(Math.ceil(data.loading_left_ms / 1000))} left`;
+  const { loading_loaded_bytes: loaded, loading_total_bytes: total } = data;
+  return `Loaded ${bytes(loaded)} of ${bytes(total)} (${percent(data.loaded_part)})${left}.`;
+}
+
+function savingWords(data, now) {
+  const since = seconds(Math.max(0, Math.floor((now - data.save_started_ms) / 1000)));
+  return `Snapshot under way since ${since}: ${count(data.saved_keys)} of about ${count(data.keys)} keys, ${bytes(data.saved_bytes)}.`;
+}
+
+function facts(data) {
+  const loaded = data.is_loading
+    ? "under way"
+    : `${count(data.loaded_keys)} keys from ${count(data.loaded_records)} records in ${duration(Math.max(1, data.load_ms) * 1e6)}, ` +
+      `${count(data.load_expired)} had expired`;
+  const cut = data.load_cut_bytes > 0 ? `; ${bytes(data.load_cut_bytes)} of the log's torn end were cut off` : "";
+  return [
+    ["Data directory", data.directory],
+    ["A change is on disk", data.is_logging ? `${SYNC_TIMES[data.sync_policy]} (appendfsync ${data.sync_policy})` : "with the next snapshot (appendonly no)"],
+    ["If the disk fails", data.on_disk_error === "refuse" ? "writes are refused (on-disk-error refuse)" : "writes are taken and not kept (on-disk-error serve)"],
+    ["Loaded at the start", loaded + cut],
+    ["Syncs", `${count(data.syncs)}, ${duration(data.syncs > 0 ? data.sync_ns / data.syncs : 0)} on average`],
+    ["Writes held up", `${count(data.delays)} times, ${data.delayed_ms > 0 ? duration(data.delayed_ms * 1e6) : "0 s"} in all`],
+  ];
 }
 
 class ClientsView {
@@ -537,4 +715,4 @@ class SettingsView {
   }
 }
 
-export const VIEWS = [OverviewView, CommandsView, MemoryView, ClientsView, SlowLogView, HotKeysView, BigKeysView, SettingsView];
+export const VIEWS = [OverviewView, CommandsView, MemoryView, DurabilityView, ClientsView, SlowLogView, HotKeysView, BigKeysView, SettingsView];

@@ -2,10 +2,12 @@
 
 use crate::config::{DiskErrorRule, SyncPolicy};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What became of the last attempt at something.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It has succeeded, or there was none.
     #[default]
@@ -25,7 +27,8 @@ impl Outcome {
 }
 
 /// What writes meet at present.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Admission {
     /// They are taken.
     #[default]
@@ -39,7 +42,8 @@ pub enum Admission {
 }
 
 impl Admission {
-    const ALL: [Self; 4] = [Self::Open, Self::Waiting, Self::Refused, Self::Unprotected];
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Waiting, Self::Refused, Self::Unprotected];
 
     /// One word for it.
     pub fn word(self) -> &'static str {
@@ -53,7 +57,7 @@ impl Admission {
 }
 
 /// All figures at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figures {
     /// Whether there is a data directory.
     pub is_on: bool,
@@ -145,6 +149,19 @@ impl Figures {
             return 1.0;
         }
         self.loading_loaded_bytes as f64 / self.loading_total_bytes as f64
+    }
+
+    /// How long loading will go on, in milliseconds, if what is left goes as fast as what is done; none
+    /// before it can be told.
+    pub fn loading_left_ms(&self, now_ms: u64) -> Option<u64> {
+        let part = self.loaded_part();
+        let gone_ms = now_ms.saturating_sub(self.loading_started_ms) as f64;
+        (self.is_loading && part > 0.0).then(|| (gone_ms * (1.0 - part).max(0.0) / part) as u64)
+    }
+
+    /// The part of the snapshot under way that is done, if the keyspace has so many keys.
+    pub fn saved_part(&self, keys: u64) -> f64 {
+        (self.saved_keys as f64 / keys.max(1) as f64).min(1.0)
     }
 }
 
@@ -306,5 +323,11 @@ impl Figures {
             last_save_ms: started_ms,
             ..Status::default().figures()
         }
+    }
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self::none(0)
     }
 }

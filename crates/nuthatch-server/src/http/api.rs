@@ -7,6 +7,7 @@ use crate::client::ClientFlags;
 use crate::clock;
 use crate::command;
 use crate::config::SETTINGS;
+use crate::durability::{Condition, Figures};
 use crate::history::{Counts, Levels, Quantiles, Sample};
 use crate::hot_keys;
 use crate::server::Server;
@@ -58,6 +59,8 @@ pub struct Overview {
     pub totals: Totals,
     /// The last second.
     pub latest: Option<Sample>,
+    /// What is wrong with durability, if anything is, or that it is still loading.
+    pub alarm: Option<Condition>,
 }
 
 /// `/api/history?after=MS&range=minutes`: what ended after that time.
@@ -92,6 +95,25 @@ pub struct CommandRow {
 pub struct CommandsView {
     /// Commands that were called, by name.
     pub commands: Vec<CommandRow>,
+}
+
+/// `/api/durability`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DurabilityView {
+    /// What the figures mean.
+    #[serde(flatten)]
+    pub condition: Condition,
+    /// All of them.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Keys held.
+    pub keys: u64,
+    /// The part of what is on disk that is loaded, up to 1.
+    pub loaded_part: f64,
+    /// How long loading will go on, in milliseconds, if that can be told.
+    pub loading_left_ms: Option<u64>,
+    /// The part of the snapshot under way that is done, up to 1.
+    pub saved_part: f64,
 }
 
 /// A client.
@@ -283,6 +305,7 @@ pub(super) fn overview(server: &Server) -> Overview {
             levels: look.levels,
         },
         latest: history.latest().copied(),
+        alarm: Some(Condition::of(&server.durability_figures())).filter(Condition::is_alarming),
     }
 }
 
@@ -338,6 +361,19 @@ pub(super) fn commands(server: &Server) -> CommandsView {
         .collect();
     commands.sort_by(|one, other| one.name.cmp(&other.name));
     CommandsView { commands }
+}
+
+pub(super) fn durability(server: &Server) -> DurabilityView {
+    let figures = server.durability_figures();
+    let keys = server.keyspace.cache().len();
+    DurabilityView {
+        condition: Condition::of(&figures),
+        keys,
+        loaded_part: figures.loaded_part(),
+        loading_left_ms: figures.loading_left_ms(clock::now_ms()),
+        saved_part: figures.saved_part(keys),
+        figures,
+    }
 }
 
 pub(super) fn clients(server: &Server) -> ClientsView {

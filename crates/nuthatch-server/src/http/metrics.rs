@@ -4,6 +4,8 @@
 //! an interface: dashboards and alerts of others use them, so a name that was given stays. No label
 //! holds what a client chose, so the number of series is bounded by the number of commands.
 
+mod durability;
+
 use crate::command;
 use crate::history::Look;
 use crate::server::Server;
@@ -89,6 +91,20 @@ impl Writer<'_> {
         metric.encode_gauge(&(value as f64))
     }
 
+    /// A gauge of seconds without labels, given in nanoseconds.
+    fn time(&mut self, name: &str, help: &str, ns: u64) -> fmt::Result {
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Gauge);
+        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
+        metric.encode_gauge(&seconds(ns))
+    }
+
+    /// A counter of seconds without labels, given in nanoseconds.
+    fn count_time(&mut self, name: &str, help: &str, ns: u64) -> fmt::Result {
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Counter);
+        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
+        metric.encode_counter::<NoLabels, f64, f64>(&seconds(ns), None)
+    }
+
     fn counter<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -131,6 +147,7 @@ impl Collector for Source {
         self.commands(&mut writer)?;
         self.keyspace(&mut writer, &look)?;
         self.connections(&mut writer, &look)?;
+        durability::write(&mut writer, &self.0.durability_figures())?;
         self.threads(&mut writer)
     }
 }

@@ -9,7 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 
 const VIEWS: &[&str] = &[
-    "overview", "commands", "memory", "clients", "slow-log", "hot-keys", "big-keys", "settings",
+    "overview",
+    "commands",
+    "memory",
+    "durability",
+    "clients",
+    "slow-log",
+    "hot-keys",
+    "big-keys",
+    "settings",
 ];
 
 /// A key that would be a script, if a page took text for markup.
@@ -73,8 +81,10 @@ fn every_view_lives_under_load_and_asks_nobody_else() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
+    let directory = tempfile::tempdir().unwrap();
     let server = Running::with(&[
         ("http-port", "free"),
+        ("data-dir", directory.path().to_str().unwrap()),
         ("slowlog-log-slower-than", "500"),
         ("maxmemory", "80mb"),
     ]);
@@ -115,6 +125,16 @@ fn every_view_lives_under_load_and_asks_nobody_else() {
                 browser.wait_for("document.querySelectorAll('tbody tr').length > 0");
             }
         }
+
+        // What is on disk grows.
+        open(&mut browser, "durability");
+        browser.wait_for("document.querySelector('.state.good') !== null");
+        browser.wait_for("document.querySelectorAll('path.line').length >= 8");
+        browser.wait_for("[...document.querySelectorAll('.tile')].some(tile => /^Written.*[1-9].*B\\/s/.test(tile.textContent))");
+        assert_eq!(
+            browser.evaluate("document.querySelector('#alarm').hidden"),
+            true
+        );
 
         // Rows are sorted as asked.
         open(&mut browser, "commands");

@@ -287,3 +287,89 @@ fn hot_and_big_keys_are_found_and_shown_as_text() {
     assert_eq!(row["type"], "string");
     assert!(row["bytes"].as_u64().unwrap() >= 50_000);
 }
+
+#[test]
+fn what_is_on_disk_is_told_to_people_and_machines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let settings = [
+        ("http-port", "free"),
+        ("data-dir", path),
+        ("appendfsync", "always"),
+    ];
+    let start = || {
+        let server = Running::with(&settings);
+        let port = http_port(&server);
+        eventually("the end of loading", || {
+            (get(port, "/readyz").status == 200).then_some(())
+        });
+        (server, port)
+    };
+    let (server, port) = start();
+    server
+        .client()
+        .check(&[("SET k v", "+OK"), ("SET other v", "+OK")]);
+    let view = json(port, "/api/durability");
+    assert_eq!(view["health"], "good", "{view}");
+    assert_eq!(
+        view["state"],
+        "Every write is on disk before it is answered."
+    );
+    assert_eq!(view["directory"], path);
+    assert_eq!(view["sync_policy"], "always");
+    assert_eq!(view["admission"], "open");
+    assert_eq!(view["log_records"], 2);
+    assert!(view["syncs"].as_u64().unwrap() > 0, "{view}");
+    assert!(view["log_bytes"].as_u64().unwrap() > 0, "{view}");
+    assert!(json(port, "/api/overview")["alarm"].is_null());
+
+    server
+        .client()
+        .check(&[("BGSAVE", "+Background saving started")]);
+    let text = eventually("the snapshot", || {
+        let text = get(port, "/metrics").body;
+        (metric(&text, "nuthatch_snapshots_total") == 1.0).then_some(text)
+    });
+    for (series, value) in [
+        ("nuthatch_durability_enabled", 1.0),
+        ("nuthatch_loading", 0.0),
+        ("nuthatch_log_records_total", 2.0),
+        ("nuthatch_write_admission{state=\"open\"}", 1.0),
+        ("nuthatch_write_admission{state=\"refused\"}", 0.0),
+        ("nuthatch_writes_refused_total", 0.0),
+        ("nuthatch_snapshot_failed", 0.0),
+        ("nuthatch_log_failed", 0.0),
+        ("nuthatch_disk_last_error_timestamp_seconds", 0.0),
+    ] {
+        assert_eq!(metric(&text, series), value, "{series}");
+    }
+    assert!(metric(&text, "nuthatch_log_sync_seconds_total") > 0.0);
+    assert!(metric(&text, "nuthatch_snapshot_size_bytes") > 0.0);
+    let written = metric(&text, "nuthatch_log_written_bytes_total");
+    eventually("a sample with what was written", || {
+        let view = json(port, "/api/history");
+        let samples = view["samples"].as_array().unwrap();
+        let of_log = samples.iter().map(|sample| &sample["log_written_bytes"]);
+        let sum: u64 = of_log.map(|bytes| bytes.as_u64().unwrap()).sum();
+        (sum as f64 >= written).then_some(())
+    });
+    drop(server);
+
+    let (_server, port) = start();
+    let view = json(port, "/api/durability");
+    assert_eq!(view["loaded_keys"], 2);
+    assert_eq!(view["is_loading"], false);
+}
+
+#[test]
+fn a_server_that_keeps_nothing_says_so() {
+    let server = Running::with(&[("http-port", "free")]);
+    let port = http_port(&server);
+    let view = json(port, "/api/durability");
+    assert_eq!(view["health"], "off");
+    assert!(view["state"].as_str().unwrap().contains("data-dir"));
+    assert_eq!(
+        metric(&get(port, "/metrics").body, "nuthatch_durability_enabled"),
+        0.0
+    );
+}
