@@ -36,18 +36,19 @@ mod threads;
 
 pub use condition::{Condition, Severity};
 pub use journal::{Batch, Journal, take_evicted};
-pub use loading::{LoadError, load};
+pub use loading::{LoadError, Loaded, load};
 pub use log::LogKeeper;
 pub use snapshot::{SavedSnapshot, Saver};
 pub use status::{Admission, Figures, Outcome, Status};
 pub use threads::Threads;
 
 use crate::config::{Config, DiskErrorRule, SavePoint, SyncPolicy};
+use crate::keyspace::Keyspace;
 use crate::mailbox::Message;
 use crate::observers::Observers;
 use crate::watch::Reasons;
 use log::Health;
-use nuthatch_storage::data_dir::{DataDir, Recovered};
+use nuthatch_storage::data_dir::DataDir;
 use nuthatch_storage::log::LogWriter;
 use nuthatch_storage::{Sequence, StorageError};
 use parking_lot::{Condvar, Mutex};
@@ -98,9 +99,11 @@ struct Orders {
     end: bool,
 }
 
-/// What the save thread asks of the log thread.
+/// What whoever writes a snapshot asks of whoever keeps the log: first `Begin`, which gives the sequence of the
+/// snapshot; when the scan has ended `Sync`, which gives the sequence that the snapshot needs the log until;
+/// then `Count`, if the snapshot is written, and `Abandon`, if it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LogOrder {
+pub enum LogOrder {
     /// Begin a new segment, or a log where there is none that counts.
     Begin,
     /// Write and sync all that there is.
@@ -458,9 +461,25 @@ impl Durability {
             && log_bytes >= snapshot_bytes / 100 * settings.rewrite_percentage
     }
 
-    /// Goes on where what was recovered ends.
-    pub fn begin(&self, recovered: &Recovered, now_ms: u64) -> Result<LogKeeper, StorageError> {
+    /// Loads what is on disk into `keyspace`; see [`load`].
+    pub fn load(
+        &self,
+        keyspace: &Keyspace,
+        threads: usize,
+        govern: &dyn Fn(),
+    ) -> Result<Loaded, LoadError> {
+        load(keyspace, &self.data, threads, &self.status, govern)
+    }
+
+    /// Goes on where what was loaded ends. No data thread writes yet.
+    pub fn begin(
+        &self,
+        keyspace: &Keyspace,
+        loaded: &Loaded,
+        now_ms: u64,
+    ) -> Result<LogKeeper, StorageError> {
         let status = &self.status;
+        let recovered = &loaded.recovered;
         let cut = recovered.cut.as_ref().map_or(0, |cut| cut.bytes);
         status.load_cut_bytes.store(cut, Ordering::Relaxed);
         let writer = if self.is_logging {
@@ -474,6 +493,7 @@ impl Durability {
             .as_ref()
             .map_or(recovered.next, LogWriter::next_sequence);
         self.journal.start(first, self.is_logging);
+        keyspace.log_evicted(&loaded.evicted);
         let current_bytes = writer.as_ref().map_or(0, LogWriter::segment_bytes);
         status
             .snapshot_bytes

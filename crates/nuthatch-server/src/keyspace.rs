@@ -217,8 +217,6 @@ pub struct Change {
     pub is_emptied: bool,
     /// Whether a hash is there that was not there before.
     pub is_created: bool,
-    /// When the key of a hash that got fields expires, in milliseconds since 1970.
-    pub deadline_ms: Option<u64>,
     /// Whether a field of a hash that had a deadline is gone, or has none or another one now.
     takes_deadline: bool,
 }
@@ -273,7 +271,7 @@ impl Keyspace {
         let journal = Arc::new(Journal::default());
         let evictions = Arc::clone(&journal);
         let on_removal = move |key: &[u8], cause| {
-            if cause == RemovalCause::Evicted && evictions.is_on() {
+            if cause == RemovalCause::Evicted && evictions.notes_evictions() {
                 evictions.note_evicted(key);
             }
             on_removal(key, cause);

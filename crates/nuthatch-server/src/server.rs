@@ -263,6 +263,9 @@ impl Server {
 
     /// Has a data thread record what this thread has evicted, for only data threads write.
     pub fn hand_over_evictions(&self) {
+        if self.is_loading() {
+            return;
+        }
         let keys = durability::take_evicted();
         if let (false, Some(worker)) = (keys.is_empty(), self.workers().first()) {
             worker.mailbox.send(Message::LogEvicted(keys));

@@ -122,8 +122,8 @@ pub enum Record<'a> {
         /// When the key expires, in milliseconds since 1970.
         deadline_ms: Option<u64>,
     },
-    /// The key holds a hash, the one that it held before or a new one, and in it these fields have these
-    /// values and deadlines.
+    /// In the key's hash, if it holds one, these fields have these values and deadlines. Of those of one name the
+    /// last counts.
     HashSet {
         /// The key.
         key: &'a [u8],

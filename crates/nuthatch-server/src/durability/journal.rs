@@ -44,6 +44,8 @@ pub struct Batch {
 pub struct Journal {
     /// Whether changes are recorded at all.
     is_on: AtomicBool,
+    /// Whether evicted keys are noted: also while what is on disk is loaded.
+    notes_evictions: AtomicBool,
     state: Mutex<State>,
     /// Tells the log's thread that there is something to do.
     bell: Condvar,
@@ -106,11 +108,24 @@ impl Journal {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// Whether it is noted which keys are evicted.
+    #[inline]
+    pub fn notes_evictions(&self) -> bool {
+        // Relaxed: it is switched on before there is a key.
+        self.notes_evictions.load(Ordering::Relaxed)
+    }
+
+    /// Has it noted from now on which keys are evicted.
+    pub fn note_evictions(&self) {
+        self.notes_evictions.store(true, Ordering::Relaxed);
+    }
+
     /// Records changes from now on; the next record has this sequence, and all before it are on the disk.
     pub fn start(&self, next: Sequence, keeps: bool) {
         self.state.lock().keeps = keeps;
         self.end.store(next, Ordering::Release);
         self.synced.store(next, Ordering::SeqCst);
+        self.note_evictions();
         self.is_on.store(true, Ordering::Release);
     }
 

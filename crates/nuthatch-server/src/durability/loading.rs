@@ -7,7 +7,7 @@
 //! time is over by now may have been given more of it by a later record. The frames of the log say when that
 //! was; a thread that loads keeps that time as its own.
 
-use super::{Status, records};
+use super::{Status, records, take_evicted};
 use crate::clock;
 use crate::keyspace::{Effect, EffectError, Keyspace};
 use nuthatch_storage::StorageError;
@@ -65,14 +65,19 @@ pub fn load(
     threads: usize,
     status: &Status,
     govern: &dyn Fn(),
-) -> Result<Recovered, LoadError> {
+) -> Result<Loaded, LoadError> {
     let failure = Failure::default();
+    keyspace.journal().note_evictions();
+    let evicted = Mutex::default();
     let recovered = thread::scope(|scope| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..threads.max(1)).map(|_| sync_channel(QUEUE)).unzip();
         for receiver in receivers {
-            let failure = &failure;
-            scope.spawn(move || make_changes(keyspace, &receiver, failure));
+            let (failure, evicted) = (&failure, &evicted);
+            scope.spawn(move || {
+                make_changes(keyspace, &receiver, failure);
+                note_evicted(evicted);
+            });
         }
         let mut dispatcher = Dispatcher {
             keyspace,
@@ -85,10 +90,29 @@ pub fn load(
         };
         data.recover(&mut dispatcher)
     });
+    note_evicted(&evicted);
+    clock::forget_time();
     match failure.error.into_inner() {
         Some(error) => Err(error),
-        None => Ok(recovered?),
+        None => Ok(Loaded {
+            recovered: recovered?,
+            evicted: evicted.into_inner(),
+        }),
     }
+}
+
+/// What was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What was on disk.
+    pub recovered: Recovered,
+    /// Keys for which there was no room, to be recorded: they are still on disk.
+    pub(super) evicted: Vec<u8>,
+}
+
+/// Adds the keys that this thread has evicted.
+fn note_evicted(evicted: &Mutex<Vec<u8>>) {
+    evicted.lock().extend(take_evicted());
 }
 
 #[derive(Debug, Default)]

@@ -61,6 +61,11 @@ impl LogKeeper {
         }
     }
 
+    /// Whether there is no log that counts, so that a snapshot is needed to begin one.
+    pub fn is_broken(&self) -> bool {
+        self.writer.is_none()
+    }
+
     /// Does what is due. Returns in how many milliseconds something else will be, if nobody rings before;
     /// `None` if nothing will.
     pub fn step(&mut self, durability: &Durability, now_ms: u64) -> Option<u64> {
@@ -125,7 +130,7 @@ impl LogKeeper {
     }
 
     /// Does what whoever writes a snapshot asks for, in the order of [`LogOrder`].
-    pub(super) fn obey(
+    pub fn obey(
         &mut self,
         durability: &Durability,
         order: LogOrder,

@@ -4,9 +4,9 @@
 //! while writers go on. That ends right if the last record of a key, or of a field, says all that holds of it.
 //! Hence what is added here to the effects themselves:
 //!
-//! - A hash that was not there before loses what an older state may still have under its key.
-//! - A hash that gets fields also gets its key's deadline once more: on a state where the key has expired
-//!   already, and is gone, the fields must not stay for ever.
+//! - A hash that was not there before is recorded as a whole. So a record of some fields is one of a hash that
+//!   was there, and is passed over where it is not: there it has expired or was evicted meanwhile, perhaps while
+//!   it was loaded, and must not come back with some of its fields.
 //! - A removal is recorded also of a key that is not there, since it may be gone for a reason of which no
 //!   record speaks, such as its expiry, or whose record is not left yet.
 
@@ -16,6 +16,7 @@ use crate::object::Value;
 use crate::stamp::Stamp;
 use nuthatch_storage::record::{self, Field, Record, RecordWriter};
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 impl<'a> From<FieldView<'a>> for Field<'a> {
     fn from(field: FieldView<'a>) -> Self {
@@ -63,6 +64,32 @@ fn fields(flat: FlatFields<'_>) -> impl Iterator<Item = Field<'_>> + Clone {
     flat.map(Field::from)
 }
 
+/// Of the fields of one name the last, in the order of the names' first.
+fn last_of_each_name<'a>(fields: &[FieldView<'a>]) -> SmallVec<[Field<'a>; 8]> {
+    /// So many are compared with each other.
+    const FEW: usize = 16;
+    let mut last: SmallVec<[Field<'a>; 8]> = SmallVec::with_capacity(fields.len());
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for &field in fields {
+        let known = if fields.len() <= FEW {
+            last.iter().position(|other| other.name == field.name)
+        } else {
+            match places.insert(field.name, last.len()) {
+                None => None,
+                Some(place) => {
+                    places.insert(field.name, place);
+                    Some(place)
+                }
+            }
+        };
+        match known {
+            Some(place) => last[place] = field.into(),
+            None => last.push(field.into()),
+        }
+    }
+    last
+}
+
 /// Appends the records of a change that was made to `out`; returns their number.
 pub(super) fn write(effect: &Effect<'_>, change: &Change, out: &mut Vec<u8>) -> u64 {
     let mut writer = RecordWriter::new(out);
@@ -89,15 +116,12 @@ pub(super) fn write(effect: &Effect<'_>, change: &Change, out: &mut Vec<u8>) -> 
             fields: flat,
             deadline_ms,
         } => writer.put_hash(key, fields(flat.fields()), deadline_ms),
+        Effect::HashSet { key, fields } if change.is_created => {
+            let fields = last_of_each_name(fields);
+            writer.put_hash(key, fields.iter().copied(), None);
+        }
         Effect::HashSet { key, fields } => {
-            if change.is_created {
-                writer.delete(key);
-            }
             writer.hash_set(key, fields.iter().copied().map(Field::from));
-            if change.deadline_ms.is_some() {
-                writer.expire(key, change.deadline_ms);
-            }
-            return 1 + u64::from(change.is_created) + u64::from(change.deadline_ms.is_some());
         }
         Effect::Delete { key } => writer.delete(key),
         Effect::Clear => writer.clear(),
@@ -154,6 +178,7 @@ pub(super) fn apply(keyspace: &Keyspace, record: Record<'_>) -> Result<(), Effec
             fields: FlatHash::from_bytes(fields.as_bytes()),
             deadline_ms,
         }),
+        Record::HashSet { key, .. } if !holds_hash(keyspace, key) => return Ok(()),
         Record::HashSet { key, fields } => {
             let fields: SmallVec<[FieldView<'_>; 8]> = fields.iter().map(field_view).collect();
             keyspace.apply(Effect::HashSet {
@@ -185,6 +210,11 @@ pub(super) fn apply(keyspace: &Keyspace, record: Record<'_>) -> Result<(), Effec
         Record::Clear => keyspace.apply(Effect::Clear),
     }
     .map(|_| ())
+}
+
+fn holds_hash(keyspace: &Keyspace, key: &[u8]) -> bool {
+    let is_hash = keyspace.peek(key, |view| view.hash().is_ok());
+    is_hash.unwrap_or(false)
 }
 
 /// Fields of one record of a large hash, whose lock is held meanwhile.

@@ -5,8 +5,6 @@ use crate::keyspace::Keyspace;
 use nuthatch_storage::snapshot::SnapshotWriter;
 use nuthatch_storage::{Sequence, StorageError};
 
-/// Keys that a step comes by at most.
-const KEYS_A_STEP: usize = 256;
 /// So much is written at once.
 const BLOCK_BYTES: usize = 256 * 1024;
 /// After so many bytes what was written is synced, so that the end is not one long sync.
@@ -77,8 +75,8 @@ impl<'a> Saver<'a> {
         self.writer.bytes()
     }
 
-    /// Goes on a little. Returns whether all keys have been come by.
-    pub fn step(&mut self) -> Result<bool, StorageError> {
+    /// Comes by about so many more keys. Returns whether all have been come by.
+    pub fn step(&mut self, keys_a_step: usize) -> Result<bool, StorageError> {
         let Self {
             keyspace,
             writer,
@@ -88,7 +86,7 @@ impl<'a> Saver<'a> {
         } = self;
         let before_bytes = writer.bytes();
         let mut written = Ok(());
-        self.cursor = keyspace.scan(self.cursor, KEYS_A_STEP, |view| {
+        self.cursor = keyspace.scan(self.cursor, keys_a_step, |view| {
             *keys += 1;
             let mut bytes = block.records.len();
             let Block {

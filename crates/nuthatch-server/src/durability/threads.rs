@@ -1,7 +1,7 @@
 //! The threads that keep the log and write snapshots, as thin as can be: they wait, read the clock, and call
 //! what decides.
 
-use super::{Durability, LoadError, LogKeeper, LogOrder, SavedSnapshot, Saver, load};
+use super::{Durability, LoadError, LogKeeper, LogOrder, SavedSnapshot, Saver};
 use crate::clock;
 use crate::mailbox::Message;
 use crate::server::Server;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+/// Keys that a snapshot comes by before it is looked at whether it is still wanted.
+const KEYS_A_STEP: usize = 256;
 /// Threads that load, at most.
 const MAX_LOADERS: usize = 8;
 /// The niceness of the thread that writes snapshots: clients come first.
@@ -83,15 +85,9 @@ fn load_and_keep(server: &Arc<Server>, durability: &Arc<Durability>) -> Result<(
     let keyspace = &server.keyspace;
     let status = &durability.status;
     let start_ms = clock::now_ms();
-    let evicted_before = server.observers.evicted.load(Ordering::Relaxed);
-    let recovered = load(
-        keyspace,
-        &durability.data,
-        loaders.min(MAX_LOADERS),
-        status,
-        &|| server.govern_memory(),
-    )?;
-    clock::forget_time();
+    let loaded = durability.load(keyspace, loaders.min(MAX_LOADERS), &|| {
+        server.govern_memory();
+    })?;
     let expired_before = server.observers.expired.load(Ordering::Relaxed);
     keyspace.cache().clear_expired();
     let expired = server.observers.expired.load(Ordering::Relaxed) - expired_before;
@@ -99,22 +95,17 @@ fn load_and_keep(server: &Arc<Server>, durability: &Arc<Durability>) -> Result<(
     status
         .loaded_keys
         .store(keyspace.cache().len(), Ordering::Relaxed);
-    let mut keeper = durability.begin(&recovered, clock::now_ms())?;
+    let mut keeper = durability.begin(keyspace, &loaded, clock::now_ms())?;
     let now_ms = clock::now_ms();
     status
         .load_ms
         .store((now_ms - start_ms).max(1), Ordering::Relaxed);
-    tell(durability, &recovered, now_ms - start_ms);
+    tell(durability, &loaded.recovered, now_ms - start_ms);
     status.is_loading.store(false, Ordering::Relaxed);
     let attention = &server.observers.attention;
     attention.set(Reasons::LOADING, false);
     for worker in server.workers() {
         worker.mailbox.send(Message::Resume);
-    }
-    if server.observers.evicted.load(Ordering::Relaxed) > evicted_before {
-        // What was evicted while it was loaded is still on disk, and no record says that it is gone.
-        tracing::warn!("not everything that is on disk has room; a new snapshot is written");
-        durability.request_save();
     }
     keep(durability, &mut keeper);
     Ok(())
@@ -243,7 +234,7 @@ fn write(
 ) -> Result<SavedSnapshot, StorageError> {
     let writer = durability.data.begin_snapshot(at, now_ms)?;
     let mut saver = Saver::new(&server.keyspace, writer, at);
-    while !saver.step()? {
+    while !saver.step(KEYS_A_STEP)? {
         let status = &durability.status;
         status.saved_keys.store(saver.keys(), Ordering::Relaxed);
         status.saved_bytes.store(saver.bytes(), Ordering::Relaxed);

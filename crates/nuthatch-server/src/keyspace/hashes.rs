@@ -139,7 +139,6 @@ impl Keyspace {
             }
         }
         change.is_created = is_created;
-        change.deadline_ms = deadline_ms;
         Ok(change)
     }
 
