@@ -3,6 +3,9 @@
 #![expect(clippy::print_stdout, reason = "this is the program that people run")]
 
 mod documents;
+mod export;
+mod import;
+mod inspect;
 mod top;
 
 use clap::{Arg, ArgMatches, Command};
@@ -45,6 +48,9 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print!("{}", reference::page());
             Ok(())
         }
+        Some(("import", matches)) => import::run(matches),
+        Some(("export", matches)) => export::run(matches),
+        Some(("inspect", matches)) => inspect::run(matches),
         Some(("top", matches)) => top::run(matches),
         Some(("health", matches)) => top::health(matches),
         Some(("completions", matches)) => documents::completions(matches, command()),
@@ -87,6 +93,9 @@ fn command() -> Command {
             Command::new("commands")
                 .about("Print the reference of all commands that clients may send, as Markdown"),
         )
+        .subcommand(import::command())
+        .subcommand(export::command())
+        .subcommand(inspect::command())
         .subcommands(top::commands())
         .subcommands(documents::commands())
 }

@@ -52,6 +52,15 @@ impl FileKind {
         format!("{prefix}{sequence:020}{suffix}")
     }
 
+    /// The kind of the file of this name, and the sequence at which it begins; `None` if no file of a data
+    /// directory is called so.
+    pub fn of_name(name: &str) -> Option<(Self, Sequence)> {
+        match FileName::of(name) {
+            FileName::Complete(kind, sequence) => Some((kind, sequence)),
+            FileName::Temporary | FileName::Foreign => None,
+        }
+    }
+
     /// The name that it has until it is complete.
     pub(crate) fn temporary_name(self, sequence: Sequence) -> String {
         self.name(sequence) + TEMPORARY
