@@ -16,6 +16,7 @@ mod http;
 mod info;
 mod keys;
 mod memcached;
+mod moving;
 mod packaging;
 mod permissions;
 mod reference;
