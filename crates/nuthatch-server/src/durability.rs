@@ -267,12 +267,12 @@ impl Durability {
     pub fn review(&self, now_ms: u64) {
         let mut waiting_since_ms = self.waiting_since_ms.lock();
         let admission = self.decide(now_ms);
-        let before = self.status.set_admission(admission);
-        let holds = matches!(admission, Admission::Waiting | Admission::Refused);
-        self.observers.attention.set(Reasons::DISK, holds);
-        if admission == before {
+        if admission == self.status.admission() {
             return;
         }
+        self.status.set_admission(admission);
+        let holds = matches!(admission, Admission::Waiting | Admission::Refused);
+        self.observers.attention.set(Reasons::DISK, holds);
         if let Some(since_ms) = waiting_since_ms.take() {
             let waited_ms = now_ms.saturating_sub(since_ms);
             self.status

@@ -12,7 +12,8 @@
 //! - in any case at or after all that was synced, and all that a former life has served.
 //!
 //! `NUTHATCH_CRASHES` says how many; a failure tells the seed of its row of lives, which
-//! `NUTHATCH_CRASH_SEED` runs alone.
+//! `NUTHATCH_CRASH_SEED` runs alone. The keyspace's hashes are seeded by the system, so where keys are evicted a row
+//! may have to be run several times before it fails again.
 #![forbid(unsafe_code)]
 
 use fastrand::Rng;

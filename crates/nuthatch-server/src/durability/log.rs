@@ -3,9 +3,11 @@
 
 use super::{Batch, Durability, Journal, LogOrder, Outcome};
 use crate::config::{DiskErrorRule, SyncPolicy};
+use nuthatch_storage::disk::Disk;
 use nuthatch_storage::log::LogWriter;
 use nuthatch_storage::{FileKind, Sequence, StorageError};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -236,12 +238,9 @@ impl LogKeeper {
             return;
         };
         self.end(durability);
-        let name = FileKind::Segment.name(first);
-        let disk = durability.data.disk();
-        let is_there = disk.names().is_ok_and(|names| names.contains(&name));
-        if is_there && let Err(error) = disk.remove(&name) {
-            // It counts for nothing, and the next start removes it.
-            tracing::warn!(name, %error, "a segment that is of no use could not be removed");
+        if let Err(error) = remove_unfinished(durability.data.disk(), first) {
+            // Without a snapshot the segment counts for nothing, and the next start removes it.
+            tracing::warn!(first, %error, "a segment that is of no use could not be removed");
         }
         if durability.is_logging {
             durability.orders.lock().mend = true;
@@ -364,6 +363,20 @@ impl LogKeeper {
             durability.orders_changed.notify_all();
         }
     }
+}
+
+/// Removes the segment that a log was begun anew with, and before it what there may be of its snapshot: that may
+/// be there though it could not be finished, and must not be without its log.
+fn remove_unfinished(disk: &Arc<dyn Disk>, first: Sequence) -> io::Result<()> {
+    let names = disk.names()?;
+    for kind in [FileKind::Snapshot, FileKind::Segment] {
+        let name = kind.name(first);
+        if names.contains(&name) {
+            disk.remove(&name)?;
+            disk.sync_names()?;
+        }
+    }
+    Ok(())
 }
 
 fn broken() -> StorageError {

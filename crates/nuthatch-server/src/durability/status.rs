@@ -220,11 +220,9 @@ impl Status {
         Admission::ALL[self.admission.load(Ordering::Acquire) as usize]
     }
 
-    /// Returns what they met before.
-    pub(super) fn set_admission(&self, admission: Admission) -> Admission {
-        // AcqRel: who meets it finds the words that belong to it.
-        let before = self.admission.swap(admission as u64, Ordering::AcqRel);
-        Admission::ALL[before as usize]
+    pub(super) fn set_admission(&self, admission: Admission) {
+        // Release: who meets it finds the words that belong to it.
+        self.admission.store(admission as u64, Ordering::Release);
     }
 
     pub(super) fn note_error(&self, text: String, now_ms: u64) {
