@@ -449,7 +449,8 @@ fn files_are_shown_record_by_record_also_while_they_are_in_use() {
         "log from record 1",
         "records from 1",
         r#"put "a\x1b" = "\n", expires 2096-10-02T07:06:40.123Z"#,
-        r#"set in hash "h": {"f": "v"}"#,
+        r#"hash "h""#,
+        r#"{"f": "v"}"#,
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
