@@ -271,6 +271,9 @@ impl Picture {
             _ if figures.is_saving => {
                 format!("{:.0} % written", self.durability.saved_part * 100.0)
             }
+            None if figures.snapshot_bytes > 0 => {
+                format!("{}, older than this run", bytes(figures.snapshot_bytes))
+            }
             None => "none yet".to_owned(),
             Some(_) => {
                 let age_ms = self.overview.now_ms.saturating_sub(figures.last_save_ms);

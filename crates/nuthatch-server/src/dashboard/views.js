@@ -517,8 +517,8 @@ class DurabilityView {
     const took = data.last_save_duration_ms;
     tile(
       "age",
-      took === null ? "none yet" : longest((now - data.last_save_ms) / 1000),
-      data.last_save.failed ? "one has failed since" : took === null ? "" : `took ${duration(Math.max(1, took) * 1e6)}`,
+      took !== null ? longest((now - data.last_save_ms) / 1000) : data.snapshot_bytes > 0 ? "–" : "none yet",
+      data.last_save.failed ? "one has failed since" : took === null ? (data.snapshot_bytes > 0 ? "older than this run" : "") : `took ${duration(Math.max(1, took) * 1e6)}`,
     );
     tile("snapshot", data.snapshot_bytes > 0 ? bytes(data.snapshot_bytes) : "–", `${count(data.saves)} since the start`);
     tile("changes", count(data.changes_since_save), "the last snapshot");

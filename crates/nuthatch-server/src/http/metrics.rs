@@ -91,18 +91,18 @@ impl Writer<'_> {
         metric.encode_gauge(&(value as f64))
     }
 
-    /// A gauge of seconds without labels, given in nanoseconds.
-    fn time(&mut self, name: &str, help: &str, ns: u64) -> fmt::Result {
+    /// A gauge of seconds without labels.
+    fn time(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
         let (unit, kind) = (Some(&Unit::Seconds), MetricType::Gauge);
         let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
-        metric.encode_gauge(&seconds(ns))
+        metric.encode_gauge(&seconds)
     }
 
-    /// A counter of seconds without labels, given in nanoseconds.
-    fn count_time(&mut self, name: &str, help: &str, ns: u64) -> fmt::Result {
+    /// A counter of seconds without labels.
+    fn count_time(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
         let (unit, kind) = (Some(&Unit::Seconds), MetricType::Counter);
         let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
-        metric.encode_counter::<NoLabels, f64, f64>(&seconds(ns), None)
+        metric.encode_counter::<NoLabels, f64, f64>(&seconds, None)
     }
 
     fn counter<L: EncodeLabelSet>(

@@ -181,6 +181,24 @@ fn every_view_lives_under_load_and_asks_nobody_else() {
             assert_eq!(width, 390, "{view}");
         }
         take_pictures(&mut browser);
+
+        // A disk that fails is told on every view but the one that has it anyway.
+        // The server may put a file there in between.
+        let is_removed = (0..100).any(|_| std::fs::remove_dir_all(directory.path()).is_ok());
+        assert!(is_removed, "the directory of the data can be removed");
+        let mut client = server.client();
+        client.send_request(&["BGSAVE"]);
+        // One may be under way already; it fails as well.
+        drop(client.read());
+        open(&mut browser, "commands");
+        browser.wait_for("!document.querySelector('#alarm').hidden");
+        assert_ne!(text_of(&mut browser, "#alarm"), "");
+        browser.evaluate("document.querySelector('#alarm a').click()");
+        browser.wait_for(
+            "document.querySelector('nav a[aria-current=page]').textContent === 'Durability'",
+        );
+        browser.wait_for("document.querySelector('.state.warn, .state.bad') !== null");
+        browser.wait_for("document.querySelector('#alarm').hidden");
         assert_peace(&mut browser, &origin);
     });
 

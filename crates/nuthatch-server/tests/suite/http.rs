@@ -362,6 +362,34 @@ fn what_is_on_disk_is_told_to_people_and_machines() {
 }
 
 #[test]
+fn a_snapshot_that_fails_is_told_wherever_people_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let server = Running::with(&[("http-port", "free"), ("data-dir", path)]);
+    let port = http_port(&server);
+    eventually("the end of loading", || {
+        (get(port, "/readyz").status == 200).then_some(())
+    });
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    let mut client = server.client();
+    client.check(&[("BGSAVE", "+Background saving started")]);
+    let alarm = eventually("the alarm", || {
+        let alarm = json(port, "/api/overview")["alarm"].take();
+        let state = alarm["state"].as_str().unwrap_or_default();
+        state.contains("snapshot has failed").then_some(alarm)
+    });
+    assert_eq!(alarm["health"], "warn", "{alarm}");
+    let text = get(port, "/metrics").body;
+    assert_eq!(metric(&text, "nuthatch_snapshot_failed"), 1.0);
+    assert!(metric(&text, "nuthatch_disk_last_error_timestamp_seconds") > 0.0);
+    let info = client.call("INFO persistence").text();
+    assert!(info.contains("rdb_last_bgsave_status:err\r\n"), "{info}");
+    assert!(info.contains("durable_last_error:"), "{info}");
+    // Reads and writes go on, with the log that there is.
+    client.check(&[("SET k v", "+OK"), ("GET k", "\"v\"")]);
+}
+
+#[test]
 fn a_server_that_keeps_nothing_says_so() {
     let server = Running::with(&[("http-port", "free")]);
     let port = http_port(&server);

@@ -1,13 +1,10 @@
 //! What is on disk, as metrics. All are there whether or not anything is kept, so that a dashboard finds its
 //! series.
 
-use super::Writer;
+use super::{Writer, seconds as of_ns};
 use crate::durability::{Admission, Figures, Outcome};
 use prometheus_client::registry::Unit;
 use std::fmt;
-
-/// Nanoseconds of a millisecond.
-const MS: u64 = 1_000_000;
 
 /// Writes these figures.
 pub(super) fn write(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
@@ -69,7 +66,7 @@ fn loading(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.time(
         "load_duration",
         "How long loading took; 0 before its end.",
-        figures.load_ms * MS,
+        of_ms(figures.load_ms),
     )
 }
 
@@ -120,12 +117,12 @@ fn snapshots(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.time(
         "snapshot_duration",
         "How long the last snapshot took; 0 if there was none.",
-        figures.last_save_duration_ms.unwrap_or(0) * MS,
+        of_ms(figures.last_save_duration_ms.unwrap_or(0)),
     )?;
     writer.time(
         "snapshot_last_success_timestamp",
         "When the last snapshot ended that succeeded, since 1970; the server's start if there was none.",
-        figures.last_save_ms * MS,
+        of_ms(figures.last_save_ms),
     )
 }
 
@@ -157,12 +154,12 @@ fn log(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.count_time(
         "log_sync",
         "Time that syncs of the log took.",
-        figures.sync_ns,
+        of_ns(figures.sync_ns),
     )?;
     writer.time(
         "log_sync_longest",
         "The longest sync of the last ten seconds or so.",
-        figures.sync_max_ns,
+        of_ns(figures.sync_max_ns),
     )?;
     let levels = [
         ("log_size", "The log on disk.", bytes, figures.log_bytes),
@@ -185,7 +182,7 @@ fn log(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.time(
         "log_unsynced",
         "Age of the oldest change that is not synced.",
-        figures.unsynced_ms * MS,
+        of_ms(figures.unsynced_ms),
     )
 }
 
@@ -210,7 +207,7 @@ fn writes(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.count_time(
         "write_delay",
         "How long writes had to wait for the disk.",
-        figures.delayed_ms * MS,
+        of_ms(figures.delayed_ms),
     )?;
     writer.count(
         "writes_refused",
@@ -225,8 +222,12 @@ fn writes(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     writer.time(
         "disk_last_error_timestamp",
         "When the disk failed last, since 1970; 0 for never.",
-        error_ms * MS,
+        of_ms(error_ms),
     )
+}
+
+fn of_ms(ms: u64) -> f64 {
+    ms as f64 / 1e3
 }
 
 fn has_failed(outcome: &Outcome) -> u64 {
