@@ -348,6 +348,7 @@ impl LogWriter {
     /// # Panics
     /// If a group goes on.
     pub fn rotate(&mut self, time_ms: u64, salt: u64) -> Result<(), StorageError> {
+        self.refuse_if_broken()?;
         assert!(self.open_group.is_none(), "a group lies in one segment");
         self.sync()?;
         if self.next == self.segment.header.first {

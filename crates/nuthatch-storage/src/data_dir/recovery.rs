@@ -13,12 +13,12 @@ use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::files::{FileKind, Inventory};
 use crate::log::{Frame, Reading, SegmentHeader, SegmentReader, Tail};
-use crate::record::take_record;
+use crate::record::{MalformedRecord, take_record};
 use crate::snapshot::{SnapshotPart, SnapshotReader};
 use std::collections::VecDeque;
 use std::mem;
 
-/// Small groups are passed on together, until they have so many bytes.
+/// Small groups of the same time are passed on together, until they have so many bytes.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// Takes what is recovered.
@@ -33,7 +33,8 @@ pub trait RecoverySink {
     /// Ends the recovery.
     fn snapshot_records(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError>;
 
-    /// Records of the log in their order, in whole groups, none applied before `time_ms`.
+    /// Records of the log in their order, in whole groups, none applied before `time_ms`. What was written with
+    /// different times comes in different calls.
     ///
     /// # Errors
     /// Ends the recovery.
@@ -303,8 +304,8 @@ impl Recovery<'_> {
             if limit == Some(reader.next_sequence()) && self.batch.open_group.is_none() {
                 return self.pass_on(reader.len());
             }
-            let (start, offset) = (self.batch.records.len(), reader.offset());
-            let frame = match reader.read(&mut self.batch.records)? {
+            let (mut records, offset) = (Vec::new(), reader.offset());
+            let frame = match reader.read(&mut records)? {
                 Reading::Frame(frame) if frame.is_seal => {
                     synced.hear(frame.synced_bytes);
                     return self.end_at_seal(&reader, frame.first, synced, limit);
@@ -330,10 +331,9 @@ impl Recovery<'_> {
                     .groups
                     .push_back((reader.offset(), reader.next_sequence()));
             }
-            self.take(&frame, start, offset, reader.file())?;
-            if self.batch.whole_bytes >= BATCH_BYTES && self.batch.open_group.is_none() {
-                self.pass_on(reader.offset())?;
-            }
+            self.trim(&frame, &mut records)
+                .map_err(|error| StorageError::damaged(reader.file(), offset, error.what))?;
+            self.take(&frame, records, offset)?;
         }
     }
 
@@ -341,42 +341,38 @@ impl Recovery<'_> {
         self.recovered.last_time_ms = self.recovered.last_time_ms.max(time_ms);
     }
 
-    /// Takes in a frame whose records lie in the batch from `start` on.
-    fn take(
-        &mut self,
-        frame: &Frame,
-        start: usize,
-        offset: u64,
-        file: &str,
-    ) -> Result<(), StorageError> {
-        let Batch {
-            records,
-            time_ms,
-            whole_bytes,
-            open_records,
-            open_group,
-        } = &mut self.batch;
-        if frame.end() <= self.from {
-            records.truncate(start);
-        } else {
-            let mut wanted = &records[start..];
-            for _ in frame.first..self.from {
-                take_record(&mut wanted)
-                    .map_err(|error| StorageError::damaged(file, offset, error.what))?;
+    /// Removes what comes before the first record that is wanted.
+    fn trim(&self, frame: &Frame, records: &mut Vec<u8>) -> Result<(), MalformedRecord> {
+        if frame.first < self.from {
+            let mut wanted = &**records;
+            for _ in frame.first..frame.end().min(self.from) {
+                take_record(&mut wanted)?;
             }
-            let wanted = records.len() - wanted.len();
-            records.drain(start..wanted);
-            *open_records += frame.end() - frame.first.max(self.from);
+            records.drain(..records.len() - wanted.len());
         }
-        if start == 0 {
-            *time_ms = frame.time_ms;
+        Ok(())
+    }
+
+    /// Takes in a frame with the records of it that are wanted.
+    fn take(&mut self, frame: &Frame, records: Vec<u8>, offset: u64) -> Result<(), StorageError> {
+        let is_apart = frame.time_ms != self.batch.time_ms || self.batch.whole_bytes >= BATCH_BYTES;
+        if is_apart && self.batch.open_group.is_none() {
+            self.pass_on(offset)?;
+            self.batch.time_ms = frame.time_ms;
         }
-        if frame.goes_on {
-            open_group.get_or_insert(offset);
+        let batch = &mut self.batch;
+        if batch.records.is_empty() {
+            batch.records = records;
         } else {
-            *open_group = None;
-            *whole_bytes = records.len();
-            self.recovered.log_records += mem::take(open_records);
+            batch.records.extend(records);
+        }
+        batch.open_records += frame.end().saturating_sub(frame.first.max(self.from));
+        if frame.goes_on {
+            batch.open_group.get_or_insert(offset);
+        } else {
+            batch.open_group = None;
+            batch.whole_bytes = batch.records.len();
+            self.recovered.log_records += mem::take(&mut batch.open_records);
             self.recovered.next = frame.end();
         }
         self.hear_time(frame.time_ms);

@@ -5,3 +5,4 @@ mod crashes;
 mod damage;
 mod format;
 mod model;
+mod writing;
