@@ -217,7 +217,7 @@ impl World {
         let keeper = durability.begin(&keyspace, &loaded, self.now_ms)?;
         // What was recovered is served from now on, so no crash may take it again.
         self.safe = self.safe.max(next);
-        self.note(&keyspace);
+        self.note(&keyspace, self.now_ms);
         let mut life = Life {
             world: self,
             keyspace: &keyspace,
@@ -267,11 +267,11 @@ impl World {
         keyspace.cache().validate();
     }
 
-    /// Notes what the keyspace holds now.
-    fn note(&mut self, keyspace: &Keyspace) {
+    /// Notes what the keyspace holds after a command that was run at `time_ms`.
+    fn note(&mut self, keyspace: &Keyspace, time_ms: u64) {
         let state = State {
             end: keyspace.journal().end(),
-            time_ms: self.now_ms,
+            time_ms,
             contents: contents(keyspace),
         };
         match self.states.last_mut() {
@@ -371,7 +371,9 @@ impl Life<'_> {
             // A segment that cannot be written to cannot be followed, and a server tries again later.
             if let Ok(at) = self.keeper.obey(self.durability, LogOrder::Begin, now_ms) {
                 self.at = at;
-                self.world.note(self.keyspace);
+                // A log that is begun anew begins at a sequence of its own, and nothing has changed.
+                let last = self.world.states.last().expect("the first is never lost");
+                self.world.note(self.keyspace, last.time_ms);
                 match self.durability.data().begin_snapshot(at, now_ms) {
                     Ok(writer) => self.saver = Some(Saver::new(self.keyspace, writer, at)),
                     Err(_) => self.abandon(),
@@ -426,7 +428,7 @@ impl Life<'_> {
         }
         drop(group);
         self.keyspace.log_evictions();
-        self.world.note(self.keyspace);
+        self.world.note(self.keyspace, self.world.now_ms);
         self.points.extend(self.durability.commit_point());
         if self.world.policy == SyncPolicy::Always && self.world.rng.bool() {
             self.step();
