@@ -68,7 +68,11 @@ impl RecoverySink for Sink {
 
 /// Recovers a directory.
 pub(crate) fn recover(disk: &SimulatedDisk) -> Result<(DataDir, Recovered, Values), StorageError> {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    open(Arc::new(disk.clone()))
+}
+
+/// As `recover`, of any disk.
+pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<(DataDir, Recovered, Values), StorageError> {
     let dir = DataDir::open(disk)?;
     let mut sink = Sink::default();
     let recovered = dir.recover(&mut sink)?;

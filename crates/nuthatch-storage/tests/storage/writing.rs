@@ -1,10 +1,12 @@
 //! The writer's promises when the disk does not do as it is told, and what the sink is told of what was written.
 
-use crate::model::{put, recover};
+use crate::model::{open, put, recover};
 use fastrand::Rng;
 use nuthatch_storage::StorageError;
+use nuthatch_storage::check::check;
 use nuthatch_storage::data_dir::{DataDir, RecoverySink};
 use nuthatch_storage::disk::Disk;
+use nuthatch_storage::disk::real::Directory;
 use nuthatch_storage::disk::simulated::{Faults, SimulatedDisk};
 use nuthatch_storage::log::LogWriter;
 use std::sync::Arc;
@@ -235,4 +237,46 @@ fn sizes_are_those_of_the_files_that_count() {
     assert_eq!(sizes.snapshot_bytes, info.bytes);
     assert_eq!(sizes.log_bytes, log.segment_bytes());
     assert_eq!(disk.bytes(&info.name).unwrap().len() as u64, info.bytes);
+}
+
+#[test]
+fn real_directory_does_as_the_simulated_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = || Arc::new(Directory::open(parent.path().join("data")).unwrap());
+    let (dir, recovered, _) = open(directory()).unwrap();
+    let mut log = dir.begin_log(&recovered, 1, 2).unwrap();
+    log.write(&put(b"a", b"1"), 1, 1, false).unwrap();
+    log.rotate(2, 3).unwrap();
+    let mut snapshot = dir.begin_snapshot(1, 2).unwrap();
+    snapshot.records(&put(b"a", b"1"), 1).unwrap();
+    log.write(&put(b"b", &[2; 100_000]), 1, 2, false).unwrap();
+    log.sync().unwrap();
+    snapshot.needs_log_until(2);
+    snapshot.finish().unwrap();
+    dir.remove_before(1).unwrap();
+    assert!(matches!(open(directory()), Err(StorageError::InUse)));
+    log.write(&put(b"c", b"3"), 1, 2, false).unwrap();
+    drop((dir, log));
+    for next in [3, 4] {
+        let (dir, recovered, values) = open(directory()).unwrap();
+        assert_eq!((recovered.snapshot, recovered.next), (Some(1), next));
+        assert_eq!(values.len() as u64, next);
+        let mut log = dir.begin_log(&recovered, 3, 4).unwrap();
+        log.write(&put(b"d", b"4"), 1, 3, false).unwrap();
+    }
+    let report = check(&*directory()).unwrap();
+    assert_eq!(report.faults, []);
+}
+
+#[test]
+fn directory_that_cannot_be_written_is_refused_at_once() {
+    let (disk, dir, _log) = begin();
+    drop(dir);
+    disk.set_faults(Faults {
+        read_only: true,
+        ..Faults::default()
+    });
+    let error = recover(&disk).unwrap_err();
+    assert!(matches!(error, StorageError::Io { .. }), "{error}");
+    assert_eq!(check(&disk).unwrap().faults, [], "looking needs no claim");
 }
