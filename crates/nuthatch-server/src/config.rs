@@ -229,6 +229,9 @@ settings! {
     logformat: LogFormat = LogFormat::Text, "logformat", fixed;
 }
 
+/// The longest string that is kept on disk.
+const MAX_STORED_BYTES: u64 = 2 << 30;
+
 impl Config {
     /// Reads `text` as the value of the setting called `name`.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
@@ -283,6 +286,11 @@ impl Config {
         }
         if self.data_dir.is_empty() && self.appendonly == LogSwitch::Yes {
             return contradiction("appendonly needs a data-dir to write the log to");
+        }
+        if !self.data_dir.is_empty() && self.proto_max_bulk_len.0 > MAX_STORED_BYTES {
+            return contradiction(
+                "proto-max-bulk-len is beyond what a data-dir takes: 2gb at most",
+            );
         }
         if self.data_dir.is_empty() && !self.save.0.is_empty() {
             return contradiction("save needs a data-dir to write snapshots to");

@@ -567,7 +567,8 @@ impl Durability {
         figures.on_disk_error = settings.rule;
         figures.changes_since_save = self.figures_of_changes();
         figures.is_save_scheduled = self.orders.lock().save && !figures.is_saving;
-        figures.buffered_bytes = self.journal.waiting().map_or(0, |(_, bytes)| bytes as u64);
+        figures.buffered_bytes = self.status.taken_bytes.load(Ordering::Relaxed)
+            + self.journal.waiting().map_or(0, |(_, bytes)| bytes as u64);
         figures.unsynced_ms = match self.oldest_unsynced_ms() {
             Some(ms) if self.is_logging => now_ms.saturating_sub(ms),
             _ => 0,

@@ -5,6 +5,7 @@ use super::{Batch, Durability, Journal, LogOrder, Outcome};
 use crate::config::{DiskErrorRule, SyncPolicy};
 use nuthatch_storage::disk::Disk;
 use nuthatch_storage::log::LogWriter;
+use nuthatch_storage::record::take_record;
 use nuthatch_storage::{FileKind, Sequence, StorageError};
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +17,9 @@ use std::time::Instant;
 const GATHER_MS: u64 = 20;
 /// The age of what is not synced at which it is, with `everysec`. The rest of the second is for the disk.
 const SYNC_AT_MS: u64 = 300;
+/// A frame ends with the record that brings it to so many bytes. What was taken from the journal goes on in the
+/// next then, as one group.
+const FRAME_BYTES: usize = 64 << 20;
 /// When a write that has failed is tried again.
 const RETRY_MS: u64 = 100;
 /// Over how many milliseconds the longest sync is told.
@@ -38,8 +42,10 @@ pub(super) enum Health {
 pub struct LogKeeper {
     /// `None` while the log is broken.
     writer: Option<LogWriter>,
-    /// What is to be written next.
+    /// What is to be written next,
     batch: Batch,
+    /// but for so many bytes of it, which are written.
+    written_bytes: usize,
     /// Bytes of the segments before the current one.
     former_bytes: u64,
     /// Not before then is a write that has failed tried again.
@@ -56,6 +62,7 @@ impl LogKeeper {
         Self {
             writer,
             batch: Batch::default(),
+            written_bytes: 0,
             former_bytes,
             retry_at_ms: 0,
             long_syncs: VecDeque::new(),
@@ -251,6 +258,8 @@ impl LogKeeper {
     fn end(&mut self, durability: &Durability) {
         self.writer = None;
         self.batch = Batch::default();
+        self.written_bytes = 0;
+        durability.status.taken_bytes.store(0, Ordering::Relaxed);
         durability.journal.discard();
         durability.oldest_unsynced_ms.store(0, Ordering::Release);
     }
@@ -271,19 +280,29 @@ impl LogKeeper {
             records,
             count,
             time_ms,
-        } = &self.batch;
+        } = &mut self.batch;
         let oldest_ms = &durability.oldest_unsynced_ms;
         if oldest_ms.load(Ordering::Relaxed) == 0 {
             oldest_ms.store((*time_ms).max(1), Ordering::Release);
         }
-        writer.write(records, *count, *time_ms, false)?;
         let status = &durability.status;
-        status
-            .log_written_bytes
-            .fetch_add(records.len() as u64, Ordering::Relaxed);
-        status.log_records.fetch_add(*count, Ordering::Relaxed);
-        self.batch.records.clear();
-        self.batch.count = 0;
+        while *count > 0 {
+            let rest = &records[self.written_bytes..];
+            let (frame, frame_count) = front(rest, *count, FRAME_BYTES)?;
+            let goes_on = frame_count < *count;
+            let taken_bytes = rest.len() as u64;
+            status.taken_bytes.store(taken_bytes, Ordering::Relaxed);
+            writer.write(frame, frame_count, *time_ms, goes_on)?;
+            status
+                .log_written_bytes
+                .fetch_add(frame.len() as u64, Ordering::Relaxed);
+            status.log_records.fetch_add(frame_count, Ordering::Relaxed);
+            self.written_bytes += frame.len();
+            *count -= frame_count;
+        }
+        records.clear();
+        self.written_bytes = 0;
+        status.taken_bytes.store(0, Ordering::Relaxed);
         self.count_bytes(durability);
         Ok(())
     }
@@ -365,6 +384,20 @@ impl LogKeeper {
     }
 }
 
+/// The records at the beginning of `records` that go into one frame, which the one that brings it to `frame_bytes`
+/// ends, and their number; `count` is that of all.
+fn front(records: &[u8], count: u64, frame_bytes: usize) -> Result<(&[u8], u64), StorageError> {
+    if records.len() <= frame_bytes {
+        return Ok((records, count));
+    }
+    let (mut rest, mut taken) = (records, 0);
+    while taken == 0 || records.len() - rest.len() < frame_bytes && taken < count {
+        take_record(&mut rest)?;
+        taken += 1;
+    }
+    Ok((&records[..records.len() - rest.len()], taken))
+}
+
 /// Removes the segment that a log was begun anew with, and before it what there may be of its snapshot: that may
 /// be there though it could not be finished, and must not be without its log.
 fn remove_unfinished(disk: &Arc<dyn Disk>, first: Sequence) -> io::Result<()> {
@@ -395,5 +428,42 @@ fn acknowledge(durability: &Durability, synced: Sequence) {
         if worker.awaits_sync.swap(false, Ordering::SeqCst) {
             worker.mailbox.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::front;
+    use nuthatch_storage::record::{self, RecordWriter};
+
+    #[test]
+    fn frames_are_cut_between_records_and_hold_all_of_them() {
+        let mut records = Vec::new();
+        let mut writer = RecordWriter::new(&mut records);
+        for length in [0, 1, 10, 1000, 3, 0, 70] {
+            writer.put(b"key", &[&vec![7; length]], false, None);
+        }
+        for frame_bytes in [1, 12, 20, 1000, 2000] {
+            let (mut rest, mut left) = (&records[..], 7);
+            let mut frames = 0;
+            while left > 0 {
+                let (frame, count) = front(rest, left, frame_bytes).expect("records");
+                assert_eq!(record::count(frame), Ok(count));
+                // All but the last record are below the bound.
+                assert!(count == 1 || frame.len() < frame_bytes + 1010);
+                rest = &rest[frame.len()..];
+                left -= count;
+                frames += 1;
+            }
+            assert!(rest.is_empty());
+            let expected = if frame_bytes == 1 { 7 } else { frames };
+            assert_eq!(frames, expected);
+        }
+        assert_eq!(
+            front(&records, 7, records.len())
+                .map(|(_, count)| count)
+                .ok(),
+            Some(7)
+        );
     }
 }

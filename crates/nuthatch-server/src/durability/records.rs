@@ -64,6 +64,42 @@ fn fields(flat: FlatFields<'_>) -> impl Iterator<Item = Field<'_>> + Clone {
     flat.map(Field::from)
 }
 
+/// Appends the records of a whole hash: several with `piece_bytes` each, about, if it has more, for it may have more
+/// than one record can.
+fn write_hash(
+    key: &[u8],
+    flat: FlatHash<'_>,
+    deadline_ms: Option<u64>,
+    piece_bytes: usize,
+    out: &mut Vec<u8>,
+) -> u64 {
+    if flat.as_bytes().len() <= piece_bytes {
+        RecordWriter::new(out).put_hash(key, fields(flat.fields()), deadline_ms);
+        return 1;
+    }
+    let mut rest = fields(flat.fields());
+    let mut records = 0;
+    loop {
+        let (start, mut bytes, mut count) = (rest.clone(), 0, 0);
+        while bytes < piece_bytes
+            && let Some(field) = rest.next()
+        {
+            bytes += field.name.len() + field.value.len();
+            count += 1;
+        }
+        if count == 0 {
+            return records;
+        }
+        let mut writer = RecordWriter::new(out);
+        if records == 0 {
+            writer.put_hash(key, start.take(count), deadline_ms);
+        } else {
+            writer.hash_set(key, start.take(count));
+        }
+        records += 1;
+    }
+}
+
 /// Of the fields of one name the last, in the order of the names' first.
 fn last_of_each_name<'a>(fields: &[FieldView<'a>]) -> SmallVec<[Field<'a>; 8]> {
     /// So many are compared with each other.
@@ -115,7 +151,7 @@ pub(super) fn write(effect: &Effect<'_>, change: &Change, out: &mut Vec<u8>) -> 
             key,
             fields: flat,
             deadline_ms,
-        } => writer.put_hash(key, fields(flat.fields()), deadline_ms),
+        } => return write_hash(key, flat, deadline_ms, HASH_AT_ONCE_BYTES, out),
         Effect::HashSet { key, fields } if change.is_created => {
             let fields = last_of_each_name(fields);
             writer.put_hash(key, fields.iter().copied(), None);
@@ -217,6 +253,8 @@ fn holds_hash(keyspace: &Keyspace, key: &[u8]) -> bool {
     is_hash.unwrap_or(false)
 }
 
+/// Bytes of a hash that one record has, about.
+const HASH_AT_ONCE_BYTES: usize = 64 << 20;
 /// Fields of one record of a large hash, whose lock is held meanwhile.
 const FIELDS_AT_ONCE: usize = 256;
 
@@ -259,4 +297,148 @@ pub(super) fn write_view(view: &View<'_>, out: &mut Vec<u8>, mut full: impl FnMu
         }
     }
     full(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apply, last_of_each_name, write, write_hash, write_view};
+    use crate::config::{MemoryPolicy, SettingValue};
+    use crate::hash::{FieldView, FlatBuffer, OpenHash};
+    use crate::keyspace::{Effect, Keyspace};
+    use nuthatch_storage::record::{self, Record};
+    use std::collections::BTreeMap;
+
+    fn keyspace() -> Keyspace {
+        let policy = MemoryPolicy::from_text("allkeys-lru").expect("a policy");
+        Keyspace::new(1, 1 << 30, &policy, |_, _| ()).expect("a bound")
+    }
+
+    fn field<'a>(name: &'a [u8], value: &'a [u8]) -> FieldView<'a> {
+        FieldView {
+            name,
+            value,
+            deadline_ms: None,
+        }
+    }
+
+    fn apply_all(keyspace: &Keyspace, mut records: &[u8]) {
+        while !records.is_empty() {
+            let record = Record::take(&mut records).expect("a record");
+            apply(keyspace, record).expect("room");
+        }
+    }
+
+    fn fields(keyspace: &Keyspace, key: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        keyspace.peek(key, |view| {
+            let mut add = |field: FieldView<'_>| {
+                found.insert(field.name.to_vec(), field.value.to_vec());
+            };
+            match view.hash().expect("a hash").open() {
+                OpenHash::Flat(flat) => flat.fields().for_each(&mut add),
+                OpenHash::Indexed(indexed) => indexed.fields().for_each(&mut add),
+            }
+        });
+        found
+    }
+
+    #[test]
+    fn of_names_that_come_twice_the_last_counts_for_few_fields_and_for_many() {
+        let names: Vec<String> = (0..40).map(|number| (number % 7).to_string()).collect();
+        let values: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        for count in [1, 7, 8, 16, 17, 40] {
+            let given: Vec<FieldView<'_>> = names[..count]
+                .iter()
+                .zip(&values)
+                .map(|(name, value)| field(name.as_bytes(), value.as_bytes()))
+                .collect();
+            let mut expected = BTreeMap::new();
+            expected.extend(given.iter().map(|field| (field.name, field.value)));
+            let found = last_of_each_name(&given);
+            assert_eq!(found.len(), expected.len());
+            assert!(
+                found
+                    .iter()
+                    .all(|field| expected[field.name] == field.value)
+            );
+        }
+    }
+
+    #[test]
+    fn a_hash_that_is_new_replaces_what_an_older_state_has_under_its_key() {
+        let (first, second) = (keyspace(), keyspace());
+        let old = Effect::HashSet {
+            key: b"key",
+            fields: &[field(b"old", b"1")],
+        };
+        second.apply(old).expect("room");
+        let effect = Effect::HashSet {
+            key: b"key",
+            fields: &[field(b"new", b"1"), field(b"new", b"2")],
+        };
+        let change = first.apply(effect).expect("room");
+        let mut records = Vec::new();
+        write(&effect, &change, &mut records);
+        apply_all(&second, &records);
+        assert_eq!(fields(&second, b"key"), fields(&first, b"key"));
+    }
+
+    #[test]
+    fn fields_of_a_hash_that_is_gone_do_not_bring_it_back() {
+        let (first, second) = (keyspace(), keyspace());
+        let mut records = Vec::new();
+        for name in [b"a", b"b"] {
+            records.clear();
+            let effect = Effect::HashSet {
+                key: b"key",
+                fields: &[field(name, b"1")],
+            };
+            let change = first.apply(effect).expect("room");
+            write(&effect, &change, &mut records);
+        }
+        apply_all(&second, &records);
+        assert!(!second.contains(b"key"));
+    }
+
+    #[test]
+    fn a_hash_of_any_size_is_written_in_pieces_that_make_it_again() {
+        let mut flat = FlatBuffer::with_capacity(1024);
+        let names: Vec<String> = (0..100).map(|number| format!("name-{number}")).collect();
+        for name in &names {
+            flat.push(field(name.as_bytes(), b"value"));
+        }
+        for piece_bytes in [1, 50, 500, 1 << 20] {
+            let mut records = Vec::new();
+            let count = write_hash(b"key", flat.as_hash(), None, piece_bytes, &mut records);
+            assert_eq!(record::count(&records), Ok(count));
+            assert_eq!(count == 1, piece_bytes == 1 << 20);
+            let restored = keyspace();
+            apply_all(&restored, &records);
+            assert_eq!(fields(&restored, b"key").len(), names.len());
+        }
+    }
+
+    #[test]
+    fn what_a_snapshot_sees_of_a_large_hash_makes_it_again() {
+        let keyspace = keyspace();
+        let names: Vec<String> = (0..1000).map(|number| format!("name-{number}")).collect();
+        let all: Vec<FieldView<'_>> = names
+            .iter()
+            .map(|name| field(name.as_bytes(), name.as_bytes()))
+            .collect();
+        let effect = Effect::HashSet {
+            key: b"key",
+            fields: &all,
+        };
+        keyspace.apply(effect).expect("room");
+        let (mut records, mut calls) = (Vec::new(), 0);
+        keyspace.peek(b"key", |view| {
+            write_view(&view, &mut records, |_| calls += 1);
+        });
+        assert!(calls > 3, "the hash's lock is held for {calls} pieces");
+        let restored = self::keyspace();
+        apply_all(&restored, &records);
+        assert_eq!(fields(&restored, b"key"), fields(&keyspace, b"key"));
+        restored.cache().validate();
+    }
 }

@@ -191,6 +191,8 @@ pub struct Status {
     /// As it was when the snapshot was begun that is being written.
     pub(super) changes_before_save: AtomicU64,
 
+    /// Bytes that were taken from the journal and are not written yet.
+    pub(super) taken_bytes: AtomicU64,
     pub(super) log_bytes: AtomicU64,
     pub(super) log_written_bytes: AtomicU64,
     pub(super) log_records: AtomicU64,
