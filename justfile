@@ -55,6 +55,10 @@ loom:
 crashes count="20000":
     NUTHATCH_CRASHES={{count}} cargo test --release --package nuthatch-storage --features simulation --test crashes -- --nocapture
 
+# So many kills of the program under load, of each kind: of each policy of syncing, with one and two threads.
+kills count="50":
+    NUTHATCH_KILLS={{count}} cargo test --release --package nuthatch-server --test kills -- --nocapture
+
 # Feeds each fuzz target, or those named, new inputs for so many seconds.
 fuzz seconds="300" *targets="":
     scripts/fuzz {{seconds}} {{targets}}
