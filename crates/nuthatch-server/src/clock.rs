@@ -5,11 +5,14 @@
 //! with a deadline costs no call of the system. Other threads always read the clock itself.
 
 use std::cell::Cell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 thread_local! {
     /// Nanoseconds since 1970 as this thread last read them; 0 if it does not keep the time.
     static KEPT_NS: Cell<u64> = const { Cell::new(0) };
+    /// What this thread takes for the steady clock's time; 0 if it reads that.
+    static STEADY_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Reads the clock and keeps the time for this thread, which returns it until it is called again.
@@ -22,6 +25,24 @@ pub fn keep_time() -> u64 {
 /// Keeps this time for this thread, which does what was done then.
 pub fn pretend(now_ms: u64) {
     KEPT_NS.set(now_ms.saturating_mul(1_000_000).max(1));
+}
+
+/// Milliseconds of a clock that nobody sets, from any beginning: to measure how long something takes.
+pub fn steady_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    match STEADY_MS.get() {
+        0 => {
+            let start = START.get_or_init(Instant::now);
+            // Not 0, which stands for no time at all.
+            u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
+        }
+        pretended => pretended,
+    }
+}
+
+/// Has [`steady_ms`] return this on this thread from now on: for tests that make time pass.
+pub fn pretend_steady(now_ms: u64) {
+    STEADY_MS.set(now_ms);
 }
 
 /// Keeps no time for this thread any more: it reads the clock.

@@ -131,7 +131,7 @@ fn end(server: &Server, signal: &str) {
                 signal,
                 "writing a last snapshot; another signal ends the server without"
             );
-            durability.begin_closing(clock::now_ms(), false);
+            durability.begin_closing(false);
         }
         _ => {
             tracing::info!(signal, "ending");

@@ -42,6 +42,7 @@ pub use snapshot::{SavedSnapshot, Saver};
 pub use status::{Admission, Figures, Outcome, Status};
 pub use threads::Threads;
 
+use crate::clock;
 use crate::config::{Config, DiskErrorRule, SavePoint, SyncPolicy};
 use crate::keyspace::Keyspace;
 use crate::mailbox::Message;
@@ -89,7 +90,7 @@ struct Orders {
     save: bool,
     /// The log is broken: a snapshot has to take its place.
     mend: bool,
-    /// When the next snapshot may be begun that nobody has asked for.
+    /// When the next snapshot may be begun that nobody has asked for, by the steady clock.
     not_before_ms: u64,
     /// Snapshots asked for so far, by who waits for one, and how many of these are answered.
     tickets: u64,
@@ -138,7 +139,7 @@ pub struct Durability {
     policy: AtomicU64,
     status: Status,
     health: Mutex<Health>,
-    /// When the oldest change was made that is written and not synced; 0: there is none.
+    /// When the oldest change was made that is written and not synced, by the steady clock; 0: there is none.
     oldest_unsynced_ms: AtomicU64,
     /// Whether no more writes are taken, for the last snapshot is being written.
     is_closing: AtomicBool,
@@ -146,7 +147,7 @@ pub struct Durability {
     closing_ticket: AtomicU64,
     /// Whether the server ends then also if it could not be written.
     closes_anyway: AtomicBool,
-    /// Since when writes wait.
+    /// Since when writes wait, by the steady clock.
     waiting_since_ms: Mutex<Option<u64>>,
     orders: Mutex<Orders>,
     orders_changed: Condvar,
@@ -264,7 +265,8 @@ impl Durability {
 
     /// Decides anew what writes meet. To be called when something may have changed, and several times a
     /// second.
-    pub fn review(&self, now_ms: u64) {
+    pub fn review(&self) {
+        let now_ms = clock::steady_ms();
         let mut waiting_since_ms = self.waiting_since_ms.lock();
         let admission = self.decide(now_ms);
         if admission == self.status.admission() {
@@ -310,7 +312,7 @@ impl Durability {
         }
     }
 
-    /// When the oldest change was made that is not synced, be it written or not.
+    /// When the oldest change was made that is not synced, be it written or not, by the steady clock.
     fn oldest_unsynced_ms(&self) -> Option<u64> {
         let written_ms = match self.oldest_unsynced_ms.load(Ordering::Acquire) {
             0 => None,
@@ -368,16 +370,16 @@ impl Durability {
 
     /// Takes no more writes, and asks for the last snapshot, which will have all that there is. Once it is
     /// written, the server is ended; if it cannot be written, only if `forces`.
-    pub fn begin_closing(&self, now_ms: u64, forces: bool) -> u64 {
+    pub fn begin_closing(&self, forces: bool) -> u64 {
         self.closes_anyway.store(forces, Ordering::Relaxed);
         self.is_closing.store(true, Ordering::Relaxed);
-        self.review(now_ms);
+        self.review();
         self.order_save(|ticket| self.closing_ticket.store(ticket, Ordering::Release))
     }
 
     /// The snapshot for all tickets up to this one was written, or not. Returns whether the server is to end
     /// now.
-    fn close(&self, tickets: u64, is_saved: bool, now_ms: u64) -> bool {
+    fn close(&self, tickets: u64, is_saved: bool) -> bool {
         // One that was begun before has not all that there is.
         let is_last = tickets >= self.closing_ticket.load(Ordering::Acquire);
         if !self.is_closing() || !is_last {
@@ -386,16 +388,16 @@ impl Durability {
         let ends = is_saved || self.closes_anyway.load(Ordering::Relaxed);
         if !ends {
             tracing::error!("the server does not end, for what it has could not be written");
-            self.end_closing(now_ms);
+            self.end_closing();
         }
         ends
     }
 
     /// Takes writes again: the server does not end after all.
-    pub fn end_closing(&self, now_ms: u64) {
+    pub fn end_closing(&self) {
         self.closing_ticket.store(u64::MAX, Ordering::Release);
         self.is_closing.store(false, Ordering::Relaxed);
-        self.review(now_ms);
+        self.review();
     }
 
     /// Whether the last snapshot is being written.
@@ -428,7 +430,7 @@ impl Durability {
 
     /// Has a snapshot written if the settings say that it is time. To be called several times a second.
     pub fn keep_up(&self, now_ms: u64) {
-        self.review(now_ms);
+        self.review();
         if self.status.is_saving.load(Ordering::Relaxed)
             || self.status.is_loading.load(Ordering::Relaxed)
         {
@@ -436,7 +438,7 @@ impl Durability {
         }
         let is_due = self.is_save_due(now_ms);
         let mut orders = self.orders.lock();
-        if is_due && now_ms >= orders.not_before_ms && !orders.save {
+        if is_due && clock::steady_ms() >= orders.not_before_ms && !orders.save {
             orders.save = true;
             drop(orders);
             self.orders_changed.notify_all();
@@ -520,13 +522,12 @@ impl Durability {
         &self,
         saved: &Result<SavedSnapshot, StorageError>,
         tickets: u64,
-        start_ms: u64,
+        took_ms: u64,
         now_ms: u64,
     ) {
         let status = &self.status;
         match saved {
             Ok(saved) => {
-                let took_ms = now_ms.saturating_sub(start_ms);
                 status.note_saved(saved.bytes, took_ms, now_ms);
                 tracing::info!(bytes = saved.bytes, took_ms, "a snapshot is written");
             }
@@ -544,14 +545,15 @@ impl Durability {
             } else {
                 SAVE_AGAIN_MS
             };
-            orders.not_before_ms = now_ms + wait_ms;
+            orders.not_before_ms = clock::steady_ms() + wait_ms;
         }
     }
 
     // ---- figures --------------------------------------------------------------------------
 
     /// All figures at present.
-    pub fn figures(&self, now_ms: u64) -> Figures {
+    pub fn figures(&self) -> Figures {
+        let now_ms = clock::steady_ms();
         let settings = self.settings.lock().clone();
         let mut figures = {
             // The lock keeps the wait that lasts from ending in between, and being counted twice or not at all.

@@ -295,7 +295,7 @@ impl Server {
     /// How durability is doing.
     pub fn durability_figures(&self) -> durability::Figures {
         match &self.durability {
-            Some(durability) => durability.figures(clock::now_ms()),
+            Some(durability) => durability.figures(),
             None => durability::Figures::none(self.started_ms),
         }
     }

@@ -286,7 +286,7 @@ impl Worker {
         if journal.is_full()
             && let Some(durability) = &self.server.durability
         {
-            durability.review(clock::now_ms());
+            durability.review();
         }
         if !self.committing.is_empty() {
             self.acknowledge_synced();

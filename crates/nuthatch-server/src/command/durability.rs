@@ -178,8 +178,7 @@ fn shutdown(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
         && (saves || ctx.session.save_ticket.is_some() || durability.needs_save_to_end())
     {
         // Whoever writes the snapshot ends the server then, also if this client has left.
-        let now_ms = ctx.now_ms();
-        match wait_for_save(ctx, durability, || durability.begin_closing(now_ms, forces)) {
+        match wait_for_save(ctx, durability, || durability.begin_closing(forces)) {
             None => return Ok(()),
             Some(Err(_)) if !forces => {
                 return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
@@ -196,7 +195,7 @@ fn shutdown(ctx: &mut Context<'_>, args: Args<'_>) -> CommandResult {
 fn abort_shutdown(ctx: &mut Context<'_>) -> CommandResult {
     match &ctx.server.durability {
         Some(durability) if durability.is_closing() => {
-            durability.end_closing(ctx.now_ms());
+            durability.end_closing();
             durability.cancel_save();
             ctx.reply.ok();
             Ok(())

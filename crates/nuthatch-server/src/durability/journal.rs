@@ -37,6 +37,8 @@ pub struct Batch {
     pub count: u64,
     /// A time at or before the first of the changes, in milliseconds since 1970.
     pub time_ms: u64,
+    /// When the first record was left, by the [steady clock](clock::steady_ms).
+    pub since_ms: u64,
 }
 
 /// See the module's text.
@@ -197,6 +199,7 @@ impl Journal {
             let before = batch.records.len();
             if before == 0 {
                 batch.time_ms = now_ms;
+                batch.since_ms = clock::steady_ms();
                 group.is_bell_due = true;
             }
             batch.time_ms = batch.time_ms.min(now_ms);
@@ -252,12 +255,12 @@ impl Journal {
         state.is_rung = false;
     }
 
-    /// When the oldest of what waits to be taken was changed, and how many bytes wait; `None` if nothing
-    /// does.
+    /// When the first record was left that waits to be taken, by the steady clock, and how many bytes wait; `None`
+    /// if nothing does.
     pub fn waiting(&self) -> Option<(u64, usize)> {
         let state = self.state.lock();
         let batch = &state.batch;
-        (batch.count > 0).then_some((batch.time_ms, batch.records.len()))
+        (batch.count > 0).then_some((batch.since_ms, batch.records.len()))
     }
 
     /// Takes what waits, and leaves `spare` to be filled.

@@ -3,9 +3,10 @@
 //! One thread reads, checks and hands out; each of the others makes the changes of a share of the keys, in
 //! their order. What clears all keys waits for all of them.
 //!
-//! Changes are made at the time at which they were made first, as far as expiry is concerned: a key whose
-//! time is over by now may have been given more of it by a later record. The frames of the log say when that
-//! was; a thread that loads keeps that time as its own.
+//! A key whose time is over by now may have been given more of it by a later record, so expiry must not run ahead
+//! of what is loaded: all threads keep a time that is before every change which is still to be made. The frames of
+//! the log say when that was; now and then, when all threads have made all changes up to there, the time is set
+//! [a little before](MARGIN_MS) that. If a clock was set back by more, nothing expires while it is loaded.
 
 use super::{Status, records, take_evicted};
 use crate::clock;
@@ -15,7 +16,7 @@ use nuthatch_storage::data_dir::{DataDir, Recovered, RecoverySink};
 use nuthatch_storage::record::{self, Record};
 use parking_lot::Mutex;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -23,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// Blocks that wait for a thread.
 const QUEUE: usize = 4;
+/// By how much a frame's time may be behind that of one before it: threads that change keys read the clock before a
+/// batch of commands, and not again during it.
+const MARGIN_MS: u64 = 10_000;
+/// How often the time that threads keep is set, in that time.
+const FOLLOW_EVERY_MS: u64 = 1000;
 /// How often memory's bound is adjusted.
 const GOVERN_EVERY: Duration = Duration::from_millis(20);
 /// How often, and how many times, room is looked for again where there was none and nothing may be evicted.
@@ -48,7 +54,6 @@ pub enum LoadError {
 /// A share of a block.
 enum Job {
     Records {
-        time_ms: u64,
         block: Arc<Vec<u8>>,
         /// Where its records are.
         places: Vec<Range<usize>>,
@@ -66,16 +71,41 @@ pub fn load(
     status: &Status,
     govern: &dyn Fn(),
 ) -> Result<Loaded, LoadError> {
-    let failure = Failure::default();
     keyspace.journal().note_evictions();
+    let loaded = attempt(keyspace, data, threads, status, govern, true);
+    if !matches!(loaded, Err(LoadError::Storage(StorageError::Sink(ref error))) if error.is::<SetBack>())
+    {
+        return loaded;
+    }
+    let cleared = keyspace.apply(Effect::Clear);
+    cleared.expect("clearing needs no room");
+    status.loaded_records.store(0, Ordering::Relaxed);
+    attempt(keyspace, data, threads, status, govern, false)
+}
+
+/// The clock was set back while the log was written.
+#[derive(Debug, thiserror::Error)]
+#[error("times of the log go back")]
+struct SetBack;
+
+fn attempt(
+    keyspace: &Keyspace,
+    data: &DataDir,
+    threads: usize,
+    status: &Status,
+    govern: &dyn Fn(),
+    advances: bool,
+) -> Result<Loaded, LoadError> {
+    let failure = Failure::default();
     let evicted = Mutex::default();
+    let clock_ms = AtomicU64::new(0);
     let recovered = thread::scope(|scope| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..threads.max(1)).map(|_| sync_channel(QUEUE)).unzip();
         for receiver in receivers {
-            let (failure, evicted) = (&failure, &evicted);
+            let (failure, evicted, clock_ms) = (&failure, &evicted, &clock_ms);
             scope.spawn(move || {
-                make_changes(keyspace, &receiver, failure);
+                make_changes(keyspace, &receiver, failure, clock_ms);
                 note_evicted(evicted);
             });
         }
@@ -83,6 +113,8 @@ pub fn load(
             keyspace,
             senders,
             places: Vec::new(),
+            clock_ms: &clock_ms,
+            advances,
             status,
             failure: &failure,
             govern,
@@ -133,18 +165,20 @@ impl Failure {
 }
 
 /// Makes changes until there are no more. After a failure the rest is only taken from the queue.
-fn make_changes(keyspace: &Keyspace, jobs: &Receiver<Job>, failure: &Failure) {
+fn make_changes(
+    keyspace: &Keyspace,
+    jobs: &Receiver<Job>,
+    failure: &Failure,
+    clock_ms: &AtomicU64,
+) {
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Meet(barrier) => {
                 barrier.wait();
             }
-            Job::Records {
-                time_ms,
-                block,
-                places,
-            } => {
-                clock::pretend(time_ms);
+            Job::Records { block, places } => {
+                // Acquire: pairs with the Release of `follow`.
+                clock::pretend(clock_ms.load(Ordering::Acquire));
                 for place in places {
                     if failure.is_set() {
                         break;
@@ -181,6 +215,10 @@ struct Dispatcher<'a> {
     senders: Vec<SyncSender<Job>>,
     /// By thread.
     places: Vec<Vec<Range<usize>>>,
+    /// The time that all threads keep.
+    clock_ms: &'a AtomicU64,
+    /// Whether it goes on.
+    advances: bool,
     status: &'a Status,
     failure: &'a Failure,
     govern: &'a dyn Fn(),
@@ -197,6 +235,7 @@ impl Dispatcher<'_> {
             (self.govern)();
             self.governed = Instant::now();
         }
+        self.follow(time_ms)?;
         self.status
             .loaded_records
             .fetch_add(record::count(&records)?, Ordering::Relaxed);
@@ -211,22 +250,39 @@ impl Dispatcher<'_> {
                 let thread = (self.keyspace.value_number(key) >> 32) as usize % self.senders.len();
                 self.places[thread].push(place);
             } else {
-                self.send(time_ms, &block);
+                self.send(&block);
                 self.meet();
-                clock::pretend(time_ms);
                 let cleared = self.keyspace.apply(Effect::Clear);
                 cleared.expect("clearing needs no room");
             }
         }
-        self.send(time_ms, &block);
+        self.send(&block);
         Ok(())
     }
 
-    fn send(&mut self, time_ms: u64, block: &Arc<Vec<u8>>) {
+    /// Sets the time of all threads, if that is due before changes are made that were first made at `time_ms` or
+    /// later.
+    fn follow(&self, time_ms: u64) -> Result<(), StorageError> {
+        let clock_ms = self.clock_ms.load(Ordering::Relaxed);
+        let before_ms = time_ms.saturating_sub(MARGIN_MS);
+        if clock_ms != 0 && (!self.advances || before_ms < clock_ms + FOLLOW_EVERY_MS) {
+            if self.advances && time_ms < clock_ms {
+                return Err(StorageError::Sink(SetBack.into()));
+            }
+            return Ok(());
+        }
+        self.meet();
+        let clock_ms = if self.advances { before_ms } else { 1 };
+        // Release: pairs with the Acquire of `make_changes`.
+        self.clock_ms.store(clock_ms.max(1), Ordering::Release);
+        clock::pretend(clock_ms);
+        Ok(())
+    }
+
+    fn send(&mut self, block: &Arc<Vec<u8>>) {
         for (sender, places) in self.senders.iter().zip(&mut self.places) {
             if !places.is_empty() {
                 let job = Job::Records {
-                    time_ms,
                     block: Arc::clone(block),
                     places: std::mem::take(places),
                 };

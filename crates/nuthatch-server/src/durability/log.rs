@@ -2,6 +2,7 @@
 //! frame, syncs when the policy says so, and tells who waits.
 
 use super::{Batch, Durability, Journal, LogOrder, Outcome};
+use crate::clock;
 use crate::config::{DiskErrorRule, SyncPolicy};
 use nuthatch_storage::disk::Disk;
 use nuthatch_storage::log::LogWriter;
@@ -48,7 +49,7 @@ pub struct LogKeeper {
     written_bytes: usize,
     /// Bytes of the segments before the current one.
     former_bytes: u64,
-    /// Not before then is a write that has failed tried again.
+    /// Not before then, by the steady clock, is a write that has failed tried again.
     retry_at_ms: u64,
     /// When syncs were long lately, and how long.
     long_syncs: VecDeque<(u64, u64)>,
@@ -80,8 +81,9 @@ impl LogKeeper {
     pub fn step(&mut self, durability: &Durability, now_ms: u64) -> Option<u64> {
         // Without a log there is nothing to do.
         self.writer.as_ref()?;
-        if now_ms < self.retry_at_ms {
-            return Some(self.retry_at_ms - now_ms);
+        let steady_ms = clock::steady_ms();
+        if steady_ms < self.retry_at_ms {
+            return Some(self.retry_at_ms - steady_ms);
         }
         let journal = &*durability.journal;
         let policy = durability.policy();
@@ -89,7 +91,7 @@ impl LogKeeper {
             && let Some((oldest_ms, bytes)) = journal.waiting()
             && (policy == SyncPolicy::Always
                 || bytes >= super::journal::MUCH_BYTES
-                || now_ms.saturating_sub(oldest_ms) >= GATHER_MS)
+                || steady_ms.saturating_sub(oldest_ms) >= GATHER_MS)
         {
             journal.take(&mut self.batch);
         }
@@ -97,22 +99,23 @@ impl LogKeeper {
         let wants_sync = match policy {
             SyncPolicy::Always => true,
             SyncPolicy::EverySec => {
-                oldest_ms != 0 && now_ms.saturating_sub(oldest_ms) >= SYNC_AT_MS
+                oldest_ms != 0 && steady_ms.saturating_sub(oldest_ms) >= SYNC_AT_MS
             }
             SyncPolicy::No => false,
         };
         let done = self.write(durability).and_then(|()| {
             if wants_sync {
-                self.sync(durability, now_ms)
+                self.sync(durability)
             } else {
                 Ok(())
             }
         });
         self.settle(durability, &done, now_ms);
-        self.next_step_ms(durability, now_ms)
+        self.next_step_ms(durability)
     }
 
-    fn next_step_ms(&self, durability: &Durability, now_ms: u64) -> Option<u64> {
+    fn next_step_ms(&self, durability: &Durability) -> Option<u64> {
+        let now_ms = clock::steady_ms();
         // Without a log there is nothing to do.
         self.writer.as_ref()?;
         if now_ms < self.retry_at_ms {
@@ -166,17 +169,17 @@ impl LogKeeper {
 
     /// Writes all that was left in the journal so far, and syncs it.
     pub fn write_all(&mut self, durability: &Durability, now_ms: u64) -> Result<(), StorageError> {
-        let done = self.try_write_all(durability, now_ms);
+        let done = self.try_write_all(durability);
         self.settle(durability, &done, now_ms);
         done
     }
 
-    fn try_write_all(&mut self, durability: &Durability, now_ms: u64) -> Result<(), StorageError> {
+    fn try_write_all(&mut self, durability: &Durability) -> Result<(), StorageError> {
         // What was taken before a write failed comes first.
         self.write(durability)?;
         durability.journal.take(&mut self.batch);
         self.write(durability)?;
-        self.sync(durability, now_ms)
+        self.sync(durability)
     }
 
     /// Begins a new segment, at the sequence that is returned: all before it was changed in the keyspace
@@ -280,10 +283,11 @@ impl LogKeeper {
             records,
             count,
             time_ms,
+            since_ms,
         } = &mut self.batch;
         let oldest_ms = &durability.oldest_unsynced_ms;
         if oldest_ms.load(Ordering::Relaxed) == 0 {
-            oldest_ms.store((*time_ms).max(1), Ordering::Release);
+            oldest_ms.store(*since_ms, Ordering::Release);
         }
         let status = &durability.status;
         while *count > 0 {
@@ -307,7 +311,7 @@ impl LogKeeper {
         Ok(())
     }
 
-    fn sync(&mut self, durability: &Durability, now_ms: u64) -> Result<(), StorageError> {
+    fn sync(&mut self, durability: &Durability) -> Result<(), StorageError> {
         if durability.oldest_unsynced_ms.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
@@ -318,7 +322,7 @@ impl LogKeeper {
         let status = &durability.status;
         status.syncs.fetch_add(1, Ordering::Relaxed);
         status.sync_ns.fetch_add(ns, Ordering::Relaxed);
-        self.note_sync(durability, ns, now_ms);
+        self.note_sync(durability, ns);
         durability.oldest_unsynced_ms.store(0, Ordering::Release);
         if let (None, Some(writer)) = (self.anew, &self.writer) {
             acknowledge(durability, writer.synced_sequence());
@@ -326,7 +330,8 @@ impl LogKeeper {
         Ok(())
     }
 
-    fn note_sync(&mut self, durability: &Durability, ns: u64, now_ms: u64) {
+    fn note_sync(&mut self, durability: &Durability, ns: u64) {
+        let now_ms = clock::steady_ms();
         let long = &mut self.long_syncs;
         while long.back().is_some_and(|(_, other)| *other <= ns) {
             long.pop_back();
@@ -366,11 +371,11 @@ impl LogKeeper {
                     self.give_up(durability);
                 } else {
                     durability.set_health(Health::Failing);
-                    self.retry_at_ms = now_ms + RETRY_MS;
+                    self.retry_at_ms = clock::steady_ms() + RETRY_MS;
                 }
             }
         }
-        durability.review(now_ms);
+        durability.review();
     }
 
     /// Ends the log: a snapshot has to take its place.

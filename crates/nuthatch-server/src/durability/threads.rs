@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Keys that a snapshot comes by before it is looked at whether it is still wanted.
 const KEYS_A_STEP: usize = 256;
@@ -173,10 +173,11 @@ fn save_when_asked(server: &Arc<Server>, durability: &Durability) {
     while let Some(tickets) = wait_for_order(durability) {
         let start_ms = clock::now_ms();
         durability.note_save_begun(start_ms);
+        let start = Instant::now();
         let saved = save(server, durability, start_ms);
-        let now_ms = clock::now_ms();
-        durability.note_save_ended(&saved, tickets, start_ms, now_ms);
-        if durability.close(tickets, saved.is_ok(), now_ms) {
+        let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        durability.note_save_ended(&saved, tickets, took_ms, clock::now_ms());
+        if durability.close(tickets, saved.is_ok()) {
             server.end();
         }
         for worker in server.workers() {
@@ -192,7 +193,7 @@ fn wait_for_order(durability: &Durability) -> Option<u64> {
         if orders.end {
             return None;
         }
-        let now_ms = clock::now_ms();
+        let now_ms = clock::steady_ms();
         if orders.save || orders.mend && now_ms >= orders.not_before_ms {
             orders.save = false;
             orders.mend = false;
