@@ -55,6 +55,14 @@ loom:
 crashes count="20000":
     NUTHATCH_CRASHES={{count}} cargo test --release --package nuthatch-storage --features simulation --test crashes -- --nocapture
 
+# So many crashes of the server's durability on a simulated disk, against what was there.
+server-crashes count="20000":
+    NUTHATCH_CRASHES={{count}} cargo test --release --package nuthatch-server --test crashes -- --nocapture
+
+# Durability beside Redis: restart, snapshot, throughput or latency. See the script for what it needs.
+compare-durability what="restart":
+    scripts/compare-durability {{what}}
+
 # So many kills of the program under load, of each kind: of each policy of syncing, with one and two threads.
 kills count="50":
     NUTHATCH_KILLS={{count}} cargo test --release --package nuthatch-server --test kills -- --nocapture

@@ -44,7 +44,9 @@ fn check(event: &Event, file_bytes: u64) {
             (0, fields.as_slice())
         }
     };
-    let fields = fields.iter().map(|field| field.name.len() + field.value.len());
+    let fields = fields
+        .iter()
+        .map(|field| field.name.len() + field.value.len());
     let bytes = key_bytes + fields.sum::<usize>();
     assert!(bytes as u64 <= MAX_EXPANSION * file_bytes);
 }

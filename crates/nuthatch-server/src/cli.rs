@@ -2,6 +2,7 @@
 //! settings.
 #![expect(clippy::print_stdout, reason = "this is the program that people run")]
 
+mod check;
 mod documents;
 mod export;
 mod import;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => match matches.subcommand() {
-            Some(("check", matches)) => check(matches),
+            Some(("check", matches)) => check_settings(matches),
             Some(("show", matches)) => show(matches),
             Some(("example", _)) => example(),
             _ => unreachable!("clap asks for a subcommand"),
@@ -48,6 +49,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print!("{}", reference::page());
             Ok(())
         }
+        Some(("check", matches)) => check::run(matches),
         Some(("import", matches)) => import::run(matches),
         Some(("export", matches)) => export::run(matches),
         Some(("inspect", matches)) => inspect::run(matches),
@@ -93,6 +95,7 @@ fn command() -> Command {
             Command::new("commands")
                 .about("Print the reference of all commands that clients may send, as Markdown"),
         )
+        .subcommand(check::command())
         .subcommand(import::command())
         .subcommand(export::command())
         .subcommand(inspect::command())
@@ -168,7 +171,7 @@ fn settings(matches: &ArgMatches) -> Result<Layers, String> {
     Ok(layers)
 }
 
-fn check(matches: &ArgMatches) -> Result<(), String> {
+fn check_settings(matches: &ArgMatches) -> Result<(), String> {
     settings(matches)?;
     println!("The settings are right.");
     Ok(())

@@ -318,7 +318,8 @@ impl fmt::Display for Shortened<'_> {
 }
 
 /// A time as date and hour in UTC, from milliseconds since 1970.
-struct Time(u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Time(pub u64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
