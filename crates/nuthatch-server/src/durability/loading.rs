@@ -6,7 +6,7 @@
 //! A key whose time is over by now may have been given more of it by a later record, so expiry must not run ahead
 //! of what is loaded: all threads keep a time that is before every change which is still to be made. The frames of
 //! the log say when that was; now and then, when all threads have made all changes up to there, the time is set
-//! [a little before](MARGIN_MS) that. If a clock was set back by more, nothing expires while it is loaded.
+//! [a little before](MARGIN_MS) that. If the clock was set back by more, nothing expires while it is loaded.
 
 use super::{Status, records, take_evicted};
 use crate::clock;
@@ -72,7 +72,8 @@ pub fn load(
     govern: &dyn Fn(),
 ) -> Result<Loaded, LoadError> {
     keyspace.journal().note_evictions();
-    let loaded = attempt(keyspace, data, threads, status, govern, true);
+    let now_ms = clock::now_ms();
+    let loaded = attempt(keyspace, data, threads, status, govern, Some(now_ms));
     if !matches!(loaded, Err(LoadError::Storage(StorageError::Sink(ref error))) if error.is::<SetBack>())
     {
         return loaded;
@@ -80,7 +81,7 @@ pub fn load(
     let cleared = keyspace.apply(Effect::Clear);
     cleared.expect("clearing needs no room");
     status.loaded_records.store(0, Ordering::Relaxed);
-    attempt(keyspace, data, threads, status, govern, false)
+    attempt(keyspace, data, threads, status, govern, None)
 }
 
 /// The clock was set back while the log was written.
@@ -94,7 +95,7 @@ fn attempt(
     threads: usize,
     status: &Status,
     govern: &dyn Fn(),
-    advances: bool,
+    advances_until_ms: Option<u64>,
 ) -> Result<Loaded, LoadError> {
     let failure = Failure::default();
     let evicted = Mutex::default();
@@ -114,7 +115,7 @@ fn attempt(
             senders,
             places: Vec::new(),
             clock_ms: &clock_ms,
-            advances,
+            advances_until_ms,
             status,
             failure: &failure,
             govern,
@@ -217,8 +218,8 @@ struct Dispatcher<'a> {
     places: Vec<Vec<Range<usize>>>,
     /// The time that all threads keep.
     clock_ms: &'a AtomicU64,
-    /// Whether it goes on.
-    advances: bool,
+    /// Whether it goes on, and what time it is by now.
+    advances_until_ms: Option<u64>,
     status: &'a Status,
     failure: &'a Failure,
     govern: &'a dyn Fn(),
@@ -264,18 +265,19 @@ impl Dispatcher<'_> {
     /// later.
     fn follow(&self, time_ms: u64) -> Result<(), StorageError> {
         let clock_ms = self.clock_ms.load(Ordering::Relaxed);
-        let before_ms = time_ms.saturating_sub(MARGIN_MS);
-        if clock_ms != 0 && (!self.advances || before_ms < clock_ms + FOLLOW_EVERY_MS) {
-            if self.advances && time_ms < clock_ms {
+        let next_ms = match self.advances_until_ms {
+            None => 1,
+            Some(now_ms) if time_ms > now_ms || time_ms < clock_ms => {
                 return Err(StorageError::Sink(SetBack.into()));
             }
-            return Ok(());
+            Some(_) => time_ms.saturating_sub(MARGIN_MS).max(1),
+        };
+        if clock_ms == 0 || next_ms >= clock_ms + FOLLOW_EVERY_MS {
+            self.meet();
+            // Release: pairs with the Acquire of `make_changes`.
+            self.clock_ms.store(next_ms, Ordering::Release);
+            clock::pretend(next_ms);
         }
-        self.meet();
-        let clock_ms = if self.advances { before_ms } else { 1 };
-        // Release: pairs with the Acquire of `make_changes`.
-        self.clock_ms.store(clock_ms.max(1), Ordering::Release);
-        clock::pretend(clock_ms);
         Ok(())
     }
 
