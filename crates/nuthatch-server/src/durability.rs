@@ -412,9 +412,10 @@ impl Durability {
 
     /// Gives up the snapshot that is being written, or wanted. Returns whether one was.
     pub fn cancel_save(&self) -> bool {
-        let is_saving = self.is_saving();
         let mut orders = self.orders.lock();
-        orders.cancel = is_saving;
+        // One that has ended is said to have before the lock is taken that forgets this order.
+        let is_saving = self.status.is_saving.load(Ordering::Relaxed) || orders.save;
+        orders.cancel |= is_saving;
         is_saving
     }
 
@@ -539,6 +540,7 @@ impl Durability {
         status.is_saving.store(false, Ordering::Relaxed);
         let mut orders = self.orders.lock();
         orders.answered = tickets;
+        orders.cancel = false;
         if saved.is_err() {
             let wait_ms = if orders.mend {
                 MEND_AGAIN_MS

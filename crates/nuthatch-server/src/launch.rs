@@ -11,6 +11,7 @@ use mio::net::{TcpListener, UnixListener};
 use nuthatch::BuildError;
 use nuthatch_storage::StorageError;
 use nuthatch_storage::data_dir::DataDir;
+use nuthatch_storage::disk::Disk;
 use nuthatch_storage::disk::real::Directory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -181,6 +182,23 @@ pub fn launch(config: Config) -> Result<Launched, LaunchError> {
 
 /// Starts a server on `sockets`, whatever ports the settings name.
 pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchError> {
+    launch_with(config, sockets, None)
+}
+
+/// As [`launch_on`], with what is kept on `disk`, whatever directory the settings name. They must name one.
+pub fn launch_on_disk(
+    config: Config,
+    sockets: Sockets,
+    disk: Arc<dyn Disk>,
+) -> Result<Launched, LaunchError> {
+    launch_with(config, sockets, Some(disk))
+}
+
+fn launch_with(
+    config: Config,
+    sockets: Sockets,
+    disk: Option<Arc<dyn Disk>>,
+) -> Result<Launched, LaunchError> {
     raise_file_limit(config.maxclients);
     let threads = match config.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -212,7 +230,7 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
         addresses.push(format!("redis       {}", config.unixsocket));
         listeners.push(Listener::Unix(listener));
     }
-    let data = open_data(&config)?;
+    let data = open_data(&config, disk)?;
     let server = Server::new(config, threads, crate::clock::now_ms(), data)?;
     let aclfile = &server.config().aclfile;
     if !aclfile.is_empty() {
@@ -271,7 +289,7 @@ pub fn launch_on(config: Config, sockets: Sockets) -> Result<Launched, LaunchErr
 }
 
 /// Claims the data directory, if the settings name one.
-fn open_data(config: &Config) -> Result<Option<DataDir>, LaunchError> {
+fn open_data(config: &Config, disk: Option<Arc<dyn Disk>>) -> Result<Option<DataDir>, LaunchError> {
     if config.data_dir.is_empty() {
         return Ok(None);
     }
@@ -279,14 +297,19 @@ fn open_data(config: &Config) -> Result<Option<DataDir>, LaunchError> {
         directory: config.data_dir.clone(),
         error: error.into(),
     };
-    let disk = Directory::open(&config.data_dir).map_err(|error| {
-        failed(StorageError::Io {
+    let disk = disk.map_or_else(|| open_directory(config), Ok);
+    disk.and_then(DataDir::open).map(Some).map_err(failed)
+}
+
+fn open_directory(config: &Config) -> Result<Arc<dyn Disk>, StorageError> {
+    match Directory::open(&config.data_dir) {
+        Ok(directory) => Ok(Arc::new(directory)),
+        Err(error) => Err(StorageError::Io {
             action: "open",
             file: "the directory".to_owned(),
             error,
-        })
-    })?;
-    DataDir::open(Arc::new(disk)).map(Some).map_err(failed)
+        }),
+    }
 }
 
 /// Files that the process needs besides one per client.

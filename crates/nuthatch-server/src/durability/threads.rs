@@ -197,7 +197,6 @@ fn wait_for_order(durability: &Durability) -> Option<u64> {
         if orders.save || orders.mend && now_ms >= orders.not_before_ms {
             orders.save = false;
             orders.mend = false;
-            orders.cancel = false;
             return Some(orders.tickets);
         }
         if orders.mend {
@@ -235,18 +234,27 @@ fn write(
 ) -> Result<SavedSnapshot, StorageError> {
     let writer = durability.data.begin_snapshot(at, now_ms)?;
     let mut saver = Saver::new(&server.keyspace, writer, at);
-    while !saver.step(KEYS_A_STEP)? {
+    let mut is_end = false;
+    while !is_end {
+        is_end = saver.step(KEYS_A_STEP)?;
         let status = &durability.status;
         status.saved_keys.store(saver.keys(), Ordering::Relaxed);
         status.saved_bytes.store(saver.bytes(), Ordering::Relaxed);
-        let orders = durability.orders.lock();
-        if orders.end || orders.cancel {
-            return Err(StorageError::Sink("it was given up".into()));
-        }
+        go_on(durability)?;
     }
     pass(server);
     let synced = ask(durability, LogOrder::Sync)?;
+    go_on(durability)?;
     saver.finish(synced)
+}
+
+/// An error if the snapshot that is being written is given up.
+fn go_on(durability: &Durability) -> Result<(), StorageError> {
+    let orders = durability.orders.lock();
+    if orders.end || orders.cancel {
+        return Err(StorageError::Sink("it was given up".into()));
+    }
+    Ok(())
 }
 
 /// Has the log thread do something, and waits for it.

@@ -13,8 +13,9 @@
 //! ```
 
 use nuthatch_server::config::Config;
-use nuthatch_server::launch::{Sockets, launch_on};
+use nuthatch_server::launch::{LaunchError, Launched, Sockets, launch_on, launch_on_disk};
 use nuthatch_server::server::Server;
+use nuthatch_storage::disk::simulated::SimulatedDisk;
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -39,6 +40,22 @@ impl Running {
 
     /// With these settings, by name. A port set to `free` is a free one.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
+        Self::launch(settings, launch_on)
+    }
+
+    /// As [`with`](Self::with), and keeps what it has on this disk. It may have to load that yet.
+    pub(crate) fn on_disk(disk: &SimulatedDisk, settings: &[(&str, &str)]) -> Self {
+        let disk = Arc::new(disk.clone());
+        let settings = [&[("data-dir", "simulated")], settings].concat();
+        Self::launch(&settings, |config, sockets| {
+            launch_on_disk(config, sockets, disk)
+        })
+    }
+
+    fn launch(
+        settings: &[(&str, &str)],
+        launch: impl FnOnce(Config, Sockets) -> Result<Launched, LaunchError>,
+    ) -> Self {
         let mut sockets = Sockets::default();
         let (listener, port) = free_port();
         sockets.redis.push(listener);
@@ -67,7 +84,7 @@ impl Running {
             }
         }
         config.check().unwrap_or_else(|error| panic!("{error}"));
-        let launched = launch_on(config, sockets).unwrap_or_else(|error| panic!("{error}"));
+        let launched = launch(config, sockets).unwrap_or_else(|error| panic!("{error}"));
         Self {
             server: Arc::clone(launched.server()),
             control: Some(thread::spawn(move || {
@@ -95,6 +112,15 @@ impl Running {
                 "{} clients are connected, not {clients}",
                 self.server.clients.len()
             );
+            thread::yield_now();
+        }
+    }
+
+    /// Waits until what is on disk is loaded.
+    pub(crate) fn await_loaded(&self) {
+        let patience = Instant::now() + PATIENCE;
+        while !self.server.is_ready() {
+            assert!(Instant::now() < patience, "it loads for ever");
             thread::yield_now();
         }
     }
@@ -386,6 +412,28 @@ impl Client {
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         while self.receive() > 0 {}
         std::mem::take(&mut self.received)
+    }
+
+    /// Whether nothing has come that was not read. Says nothing of what is still to come.
+    pub(crate) fn hears_nothing(&mut self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket's mode");
+        let peeked = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("a socket's mode");
+        let is_quiet = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        is_quiet && self.received.is_empty()
+    }
+
+    /// The next value that the server sends; `None` if it closes the connection instead.
+    pub(crate) fn read_if_served(&mut self) -> Option<Value> {
+        loop {
+            if let Some((value, length)) = Value::read(&self.received) {
+                self.received.drain(..length);
+                return Some(value);
+            }
+            if self.receive() == 0 {
+                return None;
+            }
+        }
     }
 
     /// Says that nothing more will be sent.

@@ -7,6 +7,7 @@ mod catalog;
 mod clients;
 mod connections;
 mod dashboard;
+mod durability;
 mod eviction;
 mod handshakes;
 mod harness;

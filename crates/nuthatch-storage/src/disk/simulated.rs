@@ -84,10 +84,11 @@ pub fn is_crash(error: &io::Error) -> bool {
 
 struct Shared {
     state: Mutex<State>,
-    on_sync: Mutex<Option<Arc<OnSync>>>,
+    on_sync: Mutex<Option<Arc<Call>>>,
+    on_read: Mutex<Option<Arc<Call>>>,
 }
 
-type OnSync = dyn Fn() + Send + Sync;
+type Call = dyn Fn() + Send + Sync;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,6 +216,7 @@ impl SimulatedDisk {
         let shared = Shared {
             state: Mutex::new(state),
             on_sync: Mutex::new(None),
+            on_read: Mutex::new(None),
         };
         Self {
             shared: Arc::new(shared),
@@ -318,6 +320,11 @@ impl SimulatedDisk {
     /// syncs slow by its own clock, or holds one up. Others use the disk meanwhile.
     pub fn on_sync(&self, call: impl Fn() + Send + Sync + 'static) {
         *self.shared.on_sync.lock() = Some(Arc::new(call));
+    }
+
+    /// As [`on_sync`](Self::on_sync), of every read from a file.
+    pub fn on_read(&self, call: impl Fn() + Send + Sync + 'static) {
+        *self.shared.on_read.lock() = Some(Arc::new(call));
     }
 
     /// What a file has, as processes read it.
@@ -529,6 +536,10 @@ struct SimulatedReader {
 impl Read for SimulatedReader {
     /// Sometimes gives less than it could, as every reader may.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let on_read = self.disk.shared.on_read.lock().clone();
+        if let Some(call) = on_read {
+            call();
+        }
         let mut state = self.disk.state()?;
         state.begin(|faults| faults.read).result(())?;
         let State { rng, files, .. } = &mut *state;
