@@ -24,6 +24,8 @@ mod load;
 mod process;
 #[path = "kills/shutdowns.rs"]
 mod shutdowns;
+#[path = "kills/starts.rs"]
+mod starts;
 
 use fastrand::Rng;
 use harness::Value;

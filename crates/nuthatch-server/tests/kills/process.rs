@@ -2,6 +2,7 @@
 
 use crate::harness::{PATIENCE, Value, request};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -55,6 +56,33 @@ impl Home {
             command.args([&format!("--{name}"), *value]);
         }
         command
+    }
+
+    /// What a process complains about that comes to no serving.
+    #[track_caller]
+    pub(crate) fn complaint(&self, settings: &[(&str, &str)]) -> String {
+        let output = self.command("refused", settings).output();
+        let output = output.expect("the program runs");
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        let is_complaint = |line: &&str| line.starts_with("nuthatch: ");
+        let complaints: Vec<&str> = told.lines().filter(is_complaint).collect();
+        let [complaint] = *complaints else {
+            panic!("not one complaint: {told}");
+        };
+        complaint.to_owned()
+    }
+
+    /// All files of the data directory.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.data()).expect("a directory");
+        let read = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().expect("text");
+            (name, fs::read(entry.path()).expect("a file"))
+        };
+        entries
+            .map(|entry| read(entry.expect("an entry")))
+            .collect()
     }
 
     /// Starts a process, which may not be ready yet.
