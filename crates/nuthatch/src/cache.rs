@@ -727,6 +727,20 @@ where
         Ok(())
     }
 
+    /// Makes room in the tables for so many entries in all. They grow by themselves, a quarter at a time, and each
+    /// time every key is hashed anew: whoever is about to insert many spares that. Nothing is evicted, and
+    /// nothing of the capacity is taken; a place in the tables takes some five bytes. Tables do not shrink.
+    ///
+    /// ```
+    /// let cache: nuthatch::Cache<u64, u64> = nuthatch::Cache::new(1_000_000);
+    /// cache.expect_entries(100_000);
+    /// cache.insert_many((0..100_000).map(|key| (key, key)));
+    /// assert_eq!(cache.len(), 100_000);
+    /// ```
+    pub fn expect_entries(&self, entries: u64) {
+        on_engine!(self, store => store.expect_entries(entries));
+    }
+
     /// Clears away what is expired or invalidated, and drops removed entries that nobody looks at.
     /// Writes do this bit by bit; call it to have it done now.
     pub fn maintain(&self) {

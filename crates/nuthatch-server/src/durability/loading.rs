@@ -15,6 +15,7 @@ use nuthatch_storage::StorageError;
 use nuthatch_storage::data_dir::{DataDir, Recovered, RecoverySink};
 use nuthatch_storage::record::{self, Record};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -29,6 +30,12 @@ const QUEUE: usize = 4;
 const MARGIN_MS: u64 = 10_000;
 /// How often the time that threads keep is set, in that time.
 const FOLLOW_EVERY_MS: u64 = 1000;
+/// Records whose memory is asked for before the first of them is made.
+const PREPARED: usize = 16;
+/// After how many bytes of a snapshot it is first reckoned how many keys it has,
+const RECKON_AT: u64 = 1 << 20;
+/// and the part of it that is enough to be sure.
+const SURE: f64 = 0.1;
 /// How often memory's bound is adjusted.
 const GOVERN_EVERY: Duration = Duration::from_millis(20);
 /// How often, and how many times, room is looked for again where there was none and nothing may be evicted.
@@ -100,6 +107,7 @@ fn attempt(
     let failure = Failure::default();
     let evicted = Mutex::default();
     let clock_ms = AtomicU64::new(0);
+    let sizes = data.sizes()?;
     let recovered = thread::scope(|scope| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..threads.max(1)).map(|_| sync_channel(QUEUE)).unzip();
@@ -120,6 +128,10 @@ fn attempt(
             failure: &failure,
             govern,
             governed: Instant::now(),
+            snapshot_bytes: sizes.snapshot_bytes,
+            handed_bytes: 0,
+            handed: 0,
+            reckon_at: RECKON_AT,
         };
         data.recover(&mut dispatcher)
     });
@@ -180,12 +192,21 @@ fn make_changes(
             Job::Records { block, places } => {
                 // Acquire: pairs with the Release of `follow`.
                 clock::pretend(clock_ms.load(Ordering::Acquire));
-                for place in places {
-                    if failure.is_set() {
-                        break;
+                for places in places.chunks(PREPARED) {
+                    let mut keys: SmallVec<[&[u8]; PREPARED]> = SmallVec::new();
+                    for place in places {
+                        // What is no record is told of when its change is made.
+                        let key = record::take_key(&mut &block[place.clone()]);
+                        keys.extend(key.ok().flatten());
                     }
-                    if let Err(error) = make_change(keyspace, &block[place]) {
-                        failure.set(error);
+                    keyspace.prefetch(&keys);
+                    for place in places {
+                        if failure.is_set() {
+                            break;
+                        }
+                        if let Err(error) = make_change(keyspace, &block[place.clone()]) {
+                            failure.set(error);
+                        }
                     }
                 }
             }
@@ -224,9 +245,39 @@ struct Dispatcher<'a> {
     failure: &'a Failure,
     govern: &'a dyn Fn(),
     governed: Instant,
+    /// Bytes of the snapshot.
+    snapshot_bytes: u64,
+    /// Bytes of it handed out.
+    handed_bytes: u64,
+    /// Records handed out.
+    handed: u64,
+    /// At how many bytes the keys to come are reckoned again.
+    reckon_at: u64,
 }
 
 impl Dispatcher<'_> {
+    /// Makes room in the keyspace's tables for the keys that are to come, as far as what has come lets expect: a
+    /// snapshot is in the order of hashes, so its beginning is like the rest.
+    fn reckon(&mut self, records: &[u8], count: u64) {
+        self.handed_bytes += records.len() as u64;
+        self.handed += count;
+        if self.handed_bytes < self.reckon_at {
+            return;
+        }
+        let snapshot_bytes = self.snapshot_bytes as f64;
+        let part = (self.handed_bytes as f64 / snapshot_bytes).min(1.0);
+        let (is_sure, cache) = (part >= SURE, self.keyspace.cache());
+        // Rather too few: the last step is cheap, and memory that is not needed is never given back.
+        let expected = self.handed as f64 / part * if is_sure { 0.97 } else { 0.5 };
+        let room = cache.capacity() as f64 / self.handed_bytes as f64 * self.handed as f64;
+        cache.expect_entries(expected.min(room) as u64);
+        self.reckon_at = if is_sure {
+            u64::MAX
+        } else {
+            (snapshot_bytes * SURE) as u64
+        };
+    }
+
     fn hand_out(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError> {
         if self.failure.is_set() {
             // What has failed is known to the caller.
@@ -237,9 +288,10 @@ impl Dispatcher<'_> {
             self.governed = Instant::now();
         }
         self.follow(time_ms)?;
+        let count = record::count(&records)?;
         self.status
             .loaded_records
-            .fetch_add(record::count(&records)?, Ordering::Relaxed);
+            .fetch_add(count, Ordering::Relaxed);
         let block = Arc::new(records);
         self.places.resize(self.senders.len(), Vec::new());
         let mut rest = &block[..];
@@ -315,6 +367,7 @@ impl RecoverySink for Dispatcher<'_> {
     }
 
     fn snapshot_records(&mut self, time_ms: u64, records: Vec<u8>) -> Result<(), StorageError> {
+        self.reckon(&records, record::count(&records)?);
         self.hand_out(time_ms, records)
     }
 

@@ -598,7 +598,18 @@ impl<'a, K, V> Exclusive<'a, K, V> {
 
     #[cold]
     pub(super) fn grow_table(&mut self, hash_key: &impl Fn(&K) -> u64) {
-        let table = Table::new((self.table().capacity() * 5 / 4).max(16));
+        self.widen_table((self.table().capacity() * 5 / 4).max(16), hash_key);
+    }
+
+    /// Makes the table one that holds so many entries, if it does not already.
+    pub(crate) fn expect_entries(&mut self, entries: usize, hash_key: &impl Fn(&K) -> u64) {
+        if self.table().capacity() < entries {
+            self.widen_table(entries, hash_key);
+        }
+    }
+
+    fn widen_table(&mut self, entries: usize, hash_key: &impl Fn(&K) -> u64) {
+        let table = Table::new(entries);
         self.table()
             .for_each(|id| table.insert(hash_key(&self.entry(id).key), id));
         let old = self.publish(table);

@@ -140,6 +140,18 @@ where
         }
     }
 
+    /// Makes the tables such that so many entries in all can be there before any of them has to grow.
+    pub(crate) fn expect_entries(&self, entries: u64) {
+        let share = entries / self.shards.len() as u64;
+        // Hashes do not divide entries evenly.
+        let share = usize::try_from(share + share / 32).unwrap_or(usize::MAX);
+        for shard in &self.shards {
+            let mut exclusive = shard.lock();
+            exclusive.expect_entries(share, &self.rehash());
+            pass_on(exclusive.finish());
+        }
+    }
+
     /// Pins and unpins each entry as `pins` says.
     pub(crate) fn pin_all(&self, pins: Pins) {
         for shard in &self.shards {
