@@ -35,7 +35,8 @@ mod status;
 mod threads;
 
 pub use condition::{Condition, Severity};
-pub use journal::{Batch, Journal, take_evicted};
+use journal::take_evicted;
+pub use journal::{Batch, Journal};
 pub use loading::{LoadError, Loaded, load};
 pub use log::LogKeeper;
 pub use snapshot::{SavedSnapshot, Saver};
@@ -497,6 +498,7 @@ impl Durability {
             .map_or(recovered.next, LogWriter::next_sequence);
         self.journal.start(first, self.is_logging);
         keyspace.log_evicted(&loaded.evicted);
+        keyspace.log_evictions();
         let current_bytes = writer.as_ref().map_or(0, LogWriter::segment_bytes);
         status
             .snapshot_bytes

@@ -125,6 +125,8 @@ impl Launched {
             ended = ended.and(result.map_err(system("data thread")));
         }
         if let Some(durability) = self.durability {
+            // Nobody else writes any more: what the control thread has evicted must not come back either.
+            self.server.keyspace.log_evictions();
             let finished = durability.finish();
             ended = ended.and(finished.map_err(|error| LaunchError::Data {
                 directory: self.server.config().data_dir.clone(),

@@ -29,8 +29,8 @@ pub enum Message {
     Resume,
     /// Fields of hashes are due.
     ExpireFields,
-    /// Keys that another thread has evicted, to be recorded.
-    LogEvicted(Vec<u8>),
+    /// Another thread has evicted keys, and somebody has to record them.
+    LogEvicted,
     /// Counted down when it is taken, between commands.
     Pass(Arc<AtomicUsize>),
 }

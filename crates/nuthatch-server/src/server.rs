@@ -261,14 +261,18 @@ impl Server {
         self.hand_over_evictions();
     }
 
-    /// Has a data thread record what this thread has evicted, for only data threads write.
+    /// Has a data thread record what this thread has evicted, for only data threads write. What is evicted
+    /// while it loads is recorded when all is loaded.
     pub fn hand_over_evictions(&self) {
-        if self.is_loading() {
-            return;
+        if self.keyspace.journal().hand_over_evicted() && !self.is_loading() {
+            self.log_evictions_soon();
         }
-        let keys = durability::take_evicted();
-        if let (false, Some(worker)) = (keys.is_empty(), self.workers().first()) {
-            worker.mailbox.send(Message::LogEvicted(keys));
+    }
+
+    /// Has a data thread record what was handed over.
+    pub fn log_evictions_soon(&self) {
+        if let Some(worker) = self.workers().first() {
+            worker.mailbox.send(Message::LogEvicted);
         }
     }
 

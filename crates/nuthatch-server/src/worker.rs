@@ -1066,7 +1066,7 @@ impl Worker {
                     }
                     self.server.keyspace.log_evictions();
                 }
-                Message::LogEvicted(keys) => self.server.keyspace.log_evicted(&keys),
+                Message::LogEvicted => self.server.keyspace.log_evictions(),
                 Message::Pass(left) => {
                     left.fetch_sub(1, Ordering::Release);
                 }

@@ -59,6 +59,9 @@ pub struct Journal {
     changes: AtomicU64,
     limit_bytes: AtomicU64,
     is_full: AtomicBool,
+    /// Keys that were evicted by threads which do not write, as in [`Group::evicted`], and whether there are any.
+    handed_over: Mutex<Vec<u8>>,
+    is_handed_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +190,28 @@ impl Journal {
         });
     }
 
+    /// Leaves the keys that this thread has evicted to whoever writes next. Returns whether there are any.
+    pub fn hand_over_evicted(&self) -> bool {
+        let keys = take_evicted();
+        if keys.is_empty() {
+            return false;
+        }
+        let mut handed_over = self.handed_over.lock();
+        handed_over.extend(keys);
+        // Relaxed: whoever sees it takes the lock before it looks at the keys.
+        self.is_handed_over.store(true, Ordering::Relaxed);
+        true
+    }
+
+    fn take_handed_over(&self) -> Option<Vec<u8>> {
+        if !self.is_handed_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut keys = self.handed_over.lock();
+        self.is_handed_over.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut keys))
+    }
+
     fn leave_if_whole(&self, group: &mut Group) {
         if group.depth > 0 || group.count == 0 {
             return;
@@ -305,10 +330,13 @@ impl Journal {
 }
 
 impl Keyspace {
-    /// Leaves records of the keys that this thread has evicted and that are still gone. To be called with no
-    /// stripe held, by a thread that may write.
+    /// Leaves records of the keys that this thread has evicted, or that were handed over, and that are still
+    /// gone. To be called with no stripe held, by a thread that may write.
     #[inline]
     pub fn log_evictions(&self) {
+        if let Some(keys) = self.journal().take_handed_over() {
+            self.log_evicted(&keys);
+        }
         if self.journal().is_on() && GROUP.with_borrow(|group| !group.evicted.is_empty()) {
             let mut evicted = take_evicted();
             self.log_evicted(&evicted);
@@ -337,6 +365,6 @@ impl Keyspace {
 }
 
 /// The keys that this thread has evicted since it was asked last.
-pub fn take_evicted() -> Vec<u8> {
+pub(super) fn take_evicted() -> Vec<u8> {
     GROUP.with_borrow_mut(|group| std::mem::take(&mut group.evicted))
 }

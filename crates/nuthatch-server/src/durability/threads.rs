@@ -104,6 +104,8 @@ fn load_and_keep(server: &Arc<Server>, durability: &Arc<Durability>) -> Result<(
     status.is_loading.store(false, Ordering::Relaxed);
     let attention = &server.observers.attention;
     attention.set(Reasons::LOADING, false);
+    // What was handed over since, when nobody was told.
+    server.log_evictions_soon();
     for worker in server.workers() {
         worker.mailbox.send(Message::Resume);
     }
@@ -242,7 +244,7 @@ fn write(
         status.saved_bytes.store(saver.bytes(), Ordering::Relaxed);
         go_on(durability)?;
     }
-    pass(server);
+    pass(server)?;
     let synced = ask(durability, LogOrder::Sync)?;
     go_on(durability)?;
     saver.finish(synced)
@@ -275,15 +277,19 @@ fn ask(durability: &Durability, order: LogOrder) -> Result<Sequence, StorageErro
 }
 
 /// Waits until each data thread has been between two commands: then all that they had changed when this was
-/// called is in the journal.
-fn pass(server: &Server) {
+/// called is in the journal. An error if they end instead.
+fn pass(server: &Server) -> Result<(), StorageError> {
     /// How often it is looked at.
     const STEP: Duration = Duration::from_millis(1);
     let left = Arc::new(AtomicUsize::new(server.workers().len()));
     for worker in server.workers() {
         worker.mailbox.send(Message::Pass(Arc::clone(&left)));
     }
-    while left.load(Ordering::Acquire) > 0 && !server.is_ending.load(Ordering::Relaxed) {
+    while left.load(Ordering::Acquire) > 0 {
+        if server.is_ending.load(Ordering::Relaxed) {
+            return Err(StorageError::Sink("the server ends".into()));
+        }
         thread::sleep(STEP);
     }
+    Ok(())
 }

@@ -154,6 +154,16 @@ impl Process {
         }
     }
 
+    /// Waits until clients are answered, be it that they have to wait.
+    pub(crate) fn await_clients(&self) {
+        let start = Instant::now();
+        while UnixStream::connect(&self.socket).is_err() {
+            assert!(start.elapsed() < PATIENCE, "it does not listen");
+            thread::yield_now();
+        }
+        self.call("PING");
+    }
+
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.socket)
     }

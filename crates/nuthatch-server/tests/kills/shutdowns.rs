@@ -1,5 +1,6 @@
 //! Servers that are asked to end under load, in every way in which people ask.
 
+use crate::harness::Value;
 use crate::load::Loss;
 use crate::process::{Home, Process};
 use crate::{World, number};
@@ -61,6 +62,31 @@ fn no_end_that_was_asked_for_loses_anything_with_a_log() {
 #[test]
 fn no_end_that_was_asked_for_loses_anything_without_a_log() {
     end_again_and_again(&[("appendonly", "no"), ("threads", "2")], &WAYS);
+}
+
+/// So much that loading it lasts until the server is asked to end.
+const MUCH: usize = 4_000;
+
+#[test]
+fn a_server_that_is_asked_to_end_while_it_loads_ends_and_harms_nothing() {
+    let home = Home::new();
+    let process = home.start(&[]);
+    let mut client = process.connect();
+    let value = "v".repeat(10_000);
+    for number in 0..MUCH {
+        client.call(&format!("SET key-{number} {value}"));
+    }
+    Way::Command("SHUTDOWN").end(process);
+    let ways = [&WAYS[..], &[Way::Command("SHUTDOWN NOSAVE")]].concat();
+    for settings in [&[][..], &[("appendonly", "no")]] {
+        for way in &ways {
+            let process = home.spawn(settings);
+            process.await_clients();
+            way.end(process);
+        }
+    }
+    let process = home.start(&[]);
+    assert_eq!(process.call("DBSIZE"), Value::Integer(MUCH as i64));
 }
 
 #[test]
