@@ -96,6 +96,8 @@ struct Orders {
     /// Snapshots asked for so far, by who waits for one, and how many of these are answered.
     tickets: u64,
     answered: u64,
+    /// What became of the last snapshot that was asked for.
+    answer: Outcome,
     /// The snapshot that is being written is given up.
     cancel: bool,
     end: bool,
@@ -360,12 +362,11 @@ impl Durability {
 
     /// What became of the snapshot that a ticket is for.
     pub fn answer(&self, ticket: u64) -> Answer {
-        if self.orders.lock().answered < ticket {
-            return Answer::Pending;
-        }
-        match self.status.last_save() {
+        let orders = self.orders.lock();
+        match &orders.answer {
+            _ if orders.answered < ticket => Answer::Pending,
             Outcome::Well => Answer::Written,
-            Outcome::Failed(error) => Answer::Failed(error),
+            Outcome::Failed(error) => Answer::Failed(error.clone()),
         }
     }
 
@@ -470,7 +471,7 @@ impl Durability {
         &self,
         keyspace: &Keyspace,
         threads: usize,
-        govern: &dyn Fn(),
+        govern: &dyn Fn() -> bool,
     ) -> Result<Loaded, LoadError> {
         load(keyspace, &self.data, threads, &self.status, govern)
     }
@@ -529,11 +530,13 @@ impl Durability {
         now_ms: u64,
     ) {
         let status = &self.status;
+        let is_cancelled = std::mem::take(&mut self.orders.lock().cancel);
         match saved {
             Ok(saved) => {
                 status.note_saved(saved.bytes, took_ms, now_ms);
                 tracing::info!(bytes = saved.bytes, took_ms, "a snapshot is written");
             }
+            Err(_) if is_cancelled => tracing::info!("a snapshot was given up, as asked for"),
             Err(error) => {
                 self.fail("a snapshot could not be written", error, now_ms);
                 status.set_last_save(Outcome::Failed(error.to_string()));
@@ -542,8 +545,11 @@ impl Durability {
         status.is_saving.store(false, Ordering::Relaxed);
         let mut orders = self.orders.lock();
         orders.answered = tickets;
-        orders.cancel = false;
-        if saved.is_err() {
+        orders.answer = match saved {
+            Ok(_) => Outcome::Well,
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        if saved.is_err() && !is_cancelled {
             let wait_ms = if orders.mend {
                 MEND_AGAIN_MS
             } else {

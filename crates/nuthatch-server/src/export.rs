@@ -26,7 +26,7 @@ pub fn recover(data: &DataDir, threads: usize) -> Result<(Keyspace, Recovered), 
     let policy = MemoryPolicy::from_text("noeviction").expect("a policy of that name");
     let keyspace = Keyspace::new(threads, u64::MAX, &policy, |_, _| {});
     let keyspace = keyspace.expect("settings that are allowed");
-    let loaded = durability::load(&keyspace, data, threads, &Status::default(), &|| {});
+    let loaded = durability::load(&keyspace, data, threads, &Status::default(), &|| true);
     // Loading has made the changes at their own times.
     clock::forget_time();
     Ok((keyspace, loaded?.recovered))

@@ -219,7 +219,9 @@ impl World {
 
     /// From the start of a process to its crash.
     fn live(&mut self) {
-        self.advance(2);
+        // Some machines are down for longer than keys live.
+        let down_ms = [2, self.rng.u64(0..5000)][self.rng.usize(0..2)];
+        self.advance(down_ms);
         if self.rng.u8(0..4) == 0 {
             self.disk.crash_after(self.rng.u64(0..40));
         }
@@ -246,7 +248,7 @@ impl World {
         let observers = Arc::new(Observers::default());
         let (now_ms, seed) = (self.now_ms, self.rng.u64(..));
         let durability = Durability::new(data, &config, 1 << 30, journal, observers, now_ms, seed);
-        let loaded = durability.load(&keyspace, 2, &|| ())?;
+        let loaded = durability.load(&keyspace, 2, &|| true)?;
         let next = loaded.recovered.next;
         self.keep_time();
         self.check(&keyspace, next);
@@ -262,6 +264,7 @@ impl World {
             saver: None,
             at: 0,
             points: Vec::new(),
+            hangs: false,
         };
         life.run();
         Ok(())
@@ -333,6 +336,8 @@ struct Life<'a> {
     at: Sequence,
     /// Where replies wait for a sync.
     points: Vec<Sequence>,
+    /// Whether the disk hangs, and the log's thread with it.
+    hangs: bool,
 }
 
 impl Life<'_> {
@@ -349,7 +354,9 @@ impl Life<'_> {
                     self.step();
                 }
                 70..80 => self.step(),
-                80..95 => self.save(),
+                80..93 if !self.hangs => self.save(),
+                80..93 => {}
+                93..95 => self.hangs = !self.hangs,
                 95..97 => self.break_something(),
                 97 => self.world.disk.set_faults(Faults::default()),
                 98 if self.world.rng.u8(0..4) == 0 => self.world.set_clock(),
@@ -365,6 +372,9 @@ impl Life<'_> {
 
     /// What the log's thread does when it wakes, which it does when it has said it would.
     fn step(&mut self) {
+        if self.hangs {
+            return;
+        }
         while let Some(wait_ms) = self.keeper.step(self.durability, self.world.now_ms)
             && wait_ms == 0
             && !self.world.disk.has_crashed()
@@ -467,6 +477,10 @@ impl Life<'_> {
         let group = self.keyspace.journal().group();
         for _ in 0..[1, 1, 1, 2, 4][self.world.rng.usize(0..5)] {
             self.change();
+            if self.world.rng.u8(0..8) == 0 {
+                // The log's thread does not wait for commands to end.
+                self.step();
+            }
         }
         drop(group);
         self.keyspace.log_evictions();

@@ -48,6 +48,9 @@ pub enum LoadError {
     /// It could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Nobody wants it any more.
+    #[error("loading was given up")]
+    GivenUp,
     /// There is no room for it.
     #[error(
         "what is on disk does not fit: raise maxmemory, or choose a maxmemory-policy that evicts"
@@ -70,13 +73,13 @@ enum Job {
 }
 
 /// Loads everything that `data` has into `keyspace`, on so many threads. `govern` is called often, to adjust
-/// memory's bound.
+/// memory's bound, and says whether to go on.
 pub fn load(
     keyspace: &Keyspace,
     data: &DataDir,
     threads: usize,
     status: &Status,
-    govern: &dyn Fn(),
+    govern: &dyn Fn() -> bool,
 ) -> Result<Loaded, LoadError> {
     keyspace.journal().note_evictions();
     let now_ms = clock::now_ms();
@@ -101,7 +104,7 @@ fn attempt(
     data: &DataDir,
     threads: usize,
     status: &Status,
-    govern: &dyn Fn(),
+    govern: &dyn Fn() -> bool,
     advances_until_ms: Option<u64>,
 ) -> Result<Loaded, LoadError> {
     let failure = Failure::default();
@@ -243,7 +246,7 @@ struct Dispatcher<'a> {
     advances_until_ms: Option<u64>,
     status: &'a Status,
     failure: &'a Failure,
-    govern: &'a dyn Fn(),
+    govern: &'a dyn Fn() -> bool,
     governed: Instant,
     /// Bytes of the snapshot.
     snapshot_bytes: u64,
@@ -284,7 +287,9 @@ impl Dispatcher<'_> {
             return Err(StorageError::Sink("loading has failed".into()));
         }
         if self.governed.elapsed() >= GOVERN_EVERY {
-            (self.govern)();
+            if !(self.govern)() {
+                self.failure.set(LoadError::GivenUp);
+            }
             self.governed = Instant::now();
         }
         self.follow(time_ms)?;

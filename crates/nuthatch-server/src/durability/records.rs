@@ -161,9 +161,7 @@ pub(super) fn write(effect: &Effect<'_>, change: &Change, out: &mut Vec<u8>) -> 
         }
         Effect::Delete { key } => writer.delete(key),
         Effect::Clear => writer.clear(),
-        Effect::HashDelete { .. } | Effect::HashExpire { .. } | Effect::Expire { .. }
-            if !change.is_any =>
-        {
+        Effect::HashExpire { .. } | Effect::Expire { .. } if !change.is_any => {
             return 0;
         }
         Effect::HashDelete { key, fields } => writer.hash_delete(key, fields),

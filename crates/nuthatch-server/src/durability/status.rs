@@ -246,10 +246,6 @@ impl Status {
         self.words.lock().last_save = outcome;
     }
 
-    pub(super) fn last_save(&self) -> Outcome {
-        self.words.lock().last_save.clone()
-    }
-
     pub(super) fn note_saved(&self, bytes: u64, took_ms: u64, now_ms: u64) {
         let changes = self.changes_before_save.load(Ordering::Relaxed);
         self.changes_at_save.store(changes, Ordering::Relaxed);

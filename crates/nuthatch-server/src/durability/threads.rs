@@ -87,7 +87,13 @@ fn load_and_keep(server: &Arc<Server>, durability: &Arc<Durability>) -> Result<(
     let start_ms = clock::now_ms();
     let loaded = durability.load(keyspace, loaders.min(MAX_LOADERS), &|| {
         server.govern_memory();
-    })?;
+        !server.is_ending.load(Ordering::Relaxed)
+    });
+    let loaded = match loaded {
+        // Nothing was written, so there is nothing to be kept.
+        Err(LoadError::GivenUp) => return Ok(()),
+        loaded => loaded?,
+    };
     let expired_before = server.observers.expired.load(Ordering::Relaxed);
     keyspace.cache().clear_expired();
     let expired = server.observers.expired.load(Ordering::Relaxed) - expired_before;
@@ -96,11 +102,9 @@ fn load_and_keep(server: &Arc<Server>, durability: &Arc<Durability>) -> Result<(
         .loaded_keys
         .store(keyspace.cache().len(), Ordering::Relaxed);
     let mut keeper = durability.begin(keyspace, &loaded, clock::now_ms())?;
-    let now_ms = clock::now_ms();
-    status
-        .load_ms
-        .store((now_ms - start_ms).max(1), Ordering::Relaxed);
-    tell(durability, &loaded.recovered, now_ms - start_ms);
+    let took_ms = clock::now_ms().saturating_sub(start_ms);
+    status.load_ms.store(took_ms.max(1), Ordering::Relaxed);
+    tell(durability, &loaded.recovered, took_ms);
     status.is_loading.store(false, Ordering::Relaxed);
     let attention = &server.observers.attention;
     attention.set(Reasons::LOADING, false);
