@@ -70,6 +70,9 @@ const LAST_SYNC: Duration = Duration::from_secs(5);
 /// How often limits that depend on time are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Wakes after which the log's thread is told of changes that clients wait for, if there are always more requests.
+const MOST_PUT_OFF: u32 = 4;
+
 /// Requests found before the first of them is run.
 const BATCH: usize = 32;
 /// Keys of one request whose memory is asked for ahead.
@@ -130,6 +133,8 @@ pub struct Worker {
     committing: Vec<usize>,
     /// Whether some of them have come since the log's thread was told.
     is_commit_new: bool,
+    /// Wakes since the first of these.
+    put_off: u32,
 }
 
 /// What comes after the requests of a batch.
@@ -224,6 +229,7 @@ impl Worker {
             kept_bytes: 0,
             committing: Vec::new(),
             is_commit_new: false,
+            put_off: 0,
         })
     }
 
@@ -236,7 +242,8 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.server.is_ending.load(Ordering::Relaxed) {
-            let timeout = if self.ready.is_empty() && self.accepting.is_empty() {
+            let is_idle = self.ready.is_empty() && self.accepting.is_empty();
+            let timeout = if is_idle && !self.is_commit_new {
                 TICK
             } else {
                 Duration::ZERO
@@ -269,20 +276,26 @@ impl Worker {
             self.serve(token, None);
         }
         self.accept_more();
-        self.follow_log();
+        self.follow_log(events.is_empty());
         Ok(())
     }
 
-    /// Tells the log's thread of what was changed, and lets those go on whose changes are synced.
-    fn follow_log(&mut self) {
+    /// Tells the log's thread of what was changed, and lets those go on whose changes are synced. While more
+    /// requests come that a sync will be for, it is told a little later.
+    fn follow_log(&mut self, is_idle: bool) {
         let journal = self.server.keyspace.journal();
         if !journal.is_on() {
             return;
         }
-        if std::mem::take(&mut self.is_commit_new) {
-            journal.ring();
+        if self.is_commit_new && !is_idle && self.put_off < MOST_PUT_OFF {
+            self.put_off += 1;
+        } else {
+            self.put_off = 0;
+            if std::mem::take(&mut self.is_commit_new) {
+                journal.ring();
+            }
+            journal.ring_if_due();
         }
-        journal.ring_if_due();
         if journal.is_full()
             && let Some(durability) = &self.server.durability
         {
