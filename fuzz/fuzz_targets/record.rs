@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(count(bytes), Ok(records.len() as u64));
     let mut written = Vec::new();
     for record in &records {
-        write(*record, &mut written);
+        RecordWriter::new(&mut written).record(*record);
     }
     assert_eq!(read(&written), Some(records));
 });
@@ -24,45 +24,4 @@ fn read(mut rest: &[u8]) -> Option<Vec<Record<'_>>> {
         assert_eq!(outside.len(), rest.len());
     }
     Some(records)
-}
-
-fn write(record: Record<'_>, out: &mut Vec<u8>) {
-    let mut writer = RecordWriter::new(out);
-    match record {
-        Record::Put {
-            key,
-            value,
-            is_changed,
-            deadline_ms,
-        } => writer.put(key, &[value], is_changed, deadline_ms),
-        Record::PutStamped {
-            key,
-            value,
-            stamp,
-            deadline_ms,
-        } => writer.put_stamped(key, &[value], stamp, deadline_ms),
-        Record::PutHash {
-            key,
-            fields,
-            deadline_ms,
-        } => {
-            let fields: Vec<_> = fields.iter().collect();
-            writer.put_hash(key, fields.into_iter(), deadline_ms);
-        }
-        Record::HashSet { key, fields } => {
-            let fields: Vec<_> = fields.iter().collect();
-            writer.hash_set(key, fields.into_iter());
-        }
-        Record::HashDelete { key, names } => {
-            writer.hash_delete(key, &names.iter().collect::<Vec<_>>());
-        }
-        Record::HashExpire {
-            key,
-            names,
-            deadline_ms,
-        } => writer.hash_expire(key, &names.iter().collect::<Vec<_>>(), deadline_ms),
-        Record::Delete { key } => writer.delete(key),
-        Record::Expire { key, deadline_ms } => writer.expire(key, deadline_ms),
-        Record::Clear => writer.clear(),
-    }
 }

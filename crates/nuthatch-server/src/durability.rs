@@ -22,7 +22,7 @@
 //!   the disk, so the log ends there, and a new snapshot is written with a new log after it; until then
 //!   nothing is acknowledged that a crash could lose, unless the rule says so.
 //!
-//! What decides is here and in [`log`], [`snapshot`] and [`loading`]; threads, clocks and the disk come from
+//! What decides is here and in [`LogKeeper`], [`Saver`] and [`load`]; threads, clocks and the disk come from
 //! outside, so that tests can stop the world at any point.
 
 mod condition;

@@ -315,49 +315,6 @@ impl Findings<'_> {
     }
 }
 
-impl fmt::Display for FileReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes, ", self.name, self.bytes)?;
-        match &self.content {
-            FileContent::Snapshot {
-                version,
-                at,
-                until,
-                time_ms,
-                records,
-            } => {
-                write!(f, "snapshot (version {version}) of record {at}, ")?;
-                write!(f, "begun at {time_ms} ms, {records} records")?;
-                match until {
-                    Some(until) if until > at => write!(f, ", needs the log up to {until}"),
-                    Some(_) => Ok(()),
-                    None => write!(f, ", not whole"),
-                }
-            }
-            FileContent::Segment {
-                version,
-                records,
-                groups,
-                frames,
-                created_ms,
-                last_time_ms,
-                begins_anew,
-                is_sealed,
-            } => {
-                let (first, next) = (records.start, records.end);
-                write!(f, "log (version {version}) from record {first} to {next}, ")?;
-                write!(f, "{groups} groups in {frames} frames, ")?;
-                write!(f, "from {created_ms} ms to {last_time_ms} ms")?;
-                f.write_str(if *begins_anew { ", begins anew" } else { "" })?;
-                f.write_str(if *is_sealed { ", sealed" } else { "" })
-            }
-            FileContent::Unreadable => f.write_str("its beginning cannot be read"),
-            FileContent::Temporary => f.write_str("not completed"),
-            FileContent::Foreign => f.write_str("not used"),
-        }
-    }
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.severity {

@@ -566,6 +566,46 @@ impl<'a> RecordWriter<'a> {
         self.out.extend([1, kind::CLEAR]);
     }
 
+    /// A record that was read.
+    pub fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Put {
+                key,
+                value,
+                is_changed,
+                deadline_ms,
+            } => self.put(key, &[value], is_changed, deadline_ms),
+            Record::PutStamped {
+                key,
+                value,
+                stamp,
+                deadline_ms,
+            } => self.put_stamped(key, &[value], stamp, deadline_ms),
+            Record::PutHash {
+                key,
+                fields,
+                deadline_ms,
+            } => self.body(kind::PUT_HASH, key, fields.bytes, deadline_ms),
+            Record::HashSet { key, fields } => self.body(kind::HASH_SET, key, fields.bytes, None),
+            Record::HashDelete { key, names } => {
+                self.body(kind::HASH_DELETE, key, names.bytes, None);
+            }
+            Record::HashExpire {
+                key,
+                names,
+                deadline_ms,
+            } => self.body(kind::HASH_EXPIRE, key, names.bytes, deadline_ms),
+            Record::Delete { key } => self.delete(key),
+            Record::Expire { key, deadline_ms } => self.expire(key, deadline_ms),
+            Record::Clear => self.clear(),
+        }
+    }
+
+    fn body(&mut self, kind: u8, key: &[u8], body: &[u8], deadline_ms: Option<u64>) {
+        self.head(kind, key, deadline_ms, body.len() as u64);
+        self.out.extend(body);
+    }
+
     /// Everything of a record before its body, which is to follow.
     #[inline]
     fn head(&mut self, kind: u8, key: &[u8], deadline_ms: Option<u64>, body_bytes: u64) {
@@ -656,54 +696,13 @@ mod tests {
         out
     }
 
-    fn write(record: Record<'_>, out: &mut Vec<u8>) {
-        let mut writer = RecordWriter::new(out);
-        match record {
-            Record::Put {
-                key,
-                value,
-                is_changed,
-                deadline_ms,
-            } => writer.put(key, &[value], is_changed, deadline_ms),
-            Record::PutStamped {
-                key,
-                value,
-                stamp,
-                deadline_ms,
-            } => writer.put_stamped(key, &[value], stamp, deadline_ms),
-            Record::PutHash {
-                key,
-                fields,
-                deadline_ms,
-            } => {
-                let fields: Vec<_> = fields.iter().collect();
-                writer.put_hash(key, fields.into_iter(), deadline_ms);
-            }
-            Record::HashSet { key, fields } => {
-                let fields: Vec<_> = fields.iter().collect();
-                writer.hash_set(key, fields.into_iter());
-            }
-            Record::HashDelete { key, names } => {
-                writer.hash_delete(key, &names.iter().collect::<Vec<_>>());
-            }
-            Record::HashExpire {
-                key,
-                names,
-                deadline_ms,
-            } => writer.hash_expire(key, &names.iter().collect::<Vec<_>>(), deadline_ms),
-            Record::Delete { key } => writer.delete(key),
-            Record::Expire { key, deadline_ms } => writer.expire(key, deadline_ms),
-            Record::Clear => writer.clear(),
-        }
-    }
-
     #[test]
     fn what_is_written_is_read_and_written_alike() {
         let bytes = all();
         assert_eq!(count(&bytes), Ok(22));
         let (mut rest, mut again) = (&*bytes, Vec::new());
         while !rest.is_empty() {
-            write(Record::take(&mut rest).expect("a record"), &mut again);
+            RecordWriter::new(&mut again).record(Record::take(&mut rest).expect("a record"));
         }
         assert_eq!(again, bytes);
         let first = Record::take(&mut &*bytes);

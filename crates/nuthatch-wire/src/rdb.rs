@@ -1,4 +1,4 @@
-//! Redis' and Valkey's RDB format: whole [files](file), and values as `DUMP` and `RESTORE` carry them, with
+//! Redis' and Valkey's RDB format: whole [files](mod@file), and values as `DUMP` and `RESTORE` carry them, with
 //! the format's version and a CRC-64 behind each.
 //!
 //! ```text

@@ -3,7 +3,7 @@
 use super::inspect::directory;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nuthatch_server::inspect::Time;
-use nuthatch_storage::check::{FileContent, FileReport, Report, Severity, check, repair};
+use nuthatch_storage::check::{FileContent, FileReport, Report, check, repair};
 use nuthatch_storage::disk::Disk;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,16 +80,7 @@ fn print(report: &Report) {
         println!("{}", describe(file));
     }
     for fault in &report.faults {
-        let severity = match fault.severity {
-            Severity::Note => "note",
-            Severity::Torn => "torn",
-            Severity::Damage => "DAMAGE",
-        };
-        let file = fault.file.as_deref().unwrap_or("the directory");
-        match fault.offset {
-            Some(offset) => println!("{severity}: {file} at byte {offset}: {}", fault.what),
-            None => println!("{severity}: {file}: {}", fault.what),
-        }
+        println!("{fault}");
     }
     match &report.recovery {
         Ok(recovered) => {

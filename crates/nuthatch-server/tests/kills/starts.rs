@@ -173,7 +173,7 @@ fn a_log_that_is_damaged_in_the_middle_is_refused_until_it_is_repaired() {
     assert_eq!(checked.status.code(), Some(2));
     let report = String::from_utf8(checked.stdout).expect("text");
     assert!(
-        report.contains(&format!("DAMAGE: {name} at byte {told_offset}")),
+        report.contains(&format!("damage: {name}: at byte {told_offset}")),
         "{report}"
     );
     assert_eq!(home.files(), before);

@@ -2,13 +2,15 @@
 //! find it, and this version still writes the same bytes.
 
 use fastrand::Rng;
+use nuthatch_storage::StorageError;
+use nuthatch_storage::check::{FileContent, FileReport, check};
 use nuthatch_storage::data_dir::{DataDir, RecoverySink};
 use nuthatch_storage::disk::Disk;
 use nuthatch_storage::disk::real::Directory;
 use nuthatch_storage::disk::simulated::SimulatedDisk;
 use nuthatch_storage::record::{Field, RecordWriter, Stamp, count};
-use nuthatch_storage::{StorageError, check::check};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -170,17 +172,42 @@ fn what_this_version_wrote_is_recovered() {
 fn check_describes_what_this_version_wrote_and_writes_nothing() {
     let report = check(&Directory::open(Path::new(FIXTURE)).unwrap()).unwrap();
     assert_eq!(report.faults, []);
-    let lines: Vec<_> = report.files.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        lines,
-        [
-            "log-00000000000000000000.nutl: 245 bytes, log (version 1) from record 0 to 4, 1 groups in 1 frames, \
-             from 1800000000000 ms to 1800000000001 ms, sealed",
-            "log-00000000000000000004.nutl: 413 bytes, log (version 1) from record 4 to 14, 2 groups in 3 frames, \
-             from 1800000000002 ms to 1800000000006 ms",
-            "snapshot-00000000000000000004.nuts: 213 bytes, snapshot (version 1) of record 4, begun at \
-             1800000000003 ms, 5 records, needs the log up to 13",
-        ]
-    );
+    let file = |name: &str, bytes, content| FileReport {
+        name: name.to_owned(),
+        bytes,
+        content,
+    };
+    let segment = |records, groups, frames, times: Range<u64>, is_sealed| FileContent::Segment {
+        version: 1,
+        records,
+        groups,
+        frames,
+        created_ms: times.start,
+        last_time_ms: times.end,
+        begins_anew: false,
+        is_sealed,
+    };
+    let time_ms = 1_800_000_000_000;
+    let snapshot = FileContent::Snapshot {
+        version: 1,
+        at: 4,
+        until: Some(13),
+        time_ms: time_ms + 3,
+        records: 5,
+    };
+    let expected = [
+        file(
+            "log-00000000000000000000.nutl",
+            245,
+            segment(0..4, 1, 1, time_ms..time_ms + 1, true),
+        ),
+        file(
+            "log-00000000000000000004.nutl",
+            413,
+            segment(4..14, 2, 3, time_ms + 2..time_ms + 6, false),
+        ),
+        file("snapshot-00000000000000000004.nuts", 213, snapshot),
+    ];
+    assert_eq!(report.files, expected);
     assert_eq!(fixture().len(), 3, "not even a lock");
 }
