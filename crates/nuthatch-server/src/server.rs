@@ -21,6 +21,7 @@ use crate::stats::WorkerStats;
 use crate::watch::Reasons;
 use nuthatch::{BuildError, StatsSnapshot};
 use nuthatch_storage::data_dir::DataDir;
+use nuthatch_storage::synced::SyncWaiter;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ pub struct WorkerHandle {
     /// Connections on their way to it.
     pub arriving: AtomicU64,
     /// Whether clients of it wait until the log is synced.
-    pub awaits_sync: AtomicBool,
+    pub awaits_sync: SyncWaiter,
     /// The keys that its commands name most.
     pub hot_keys: HotKeys,
 }

@@ -32,6 +32,7 @@ use crate::tls::TlsStream;
 use hashbrown::HashMap;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
+use nuthatch_storage::synced::SyncWaiter;
 use nuthatch_wire::memcached::Parsed;
 use nuthatch_wire::resp::{
     Args, Batch, Limits, OwnedRequest, ProtocolError, Reply, RequestParser, Status,
@@ -40,7 +41,7 @@ use smallvec::SmallVec;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes read from a socket at once.
@@ -176,7 +177,7 @@ pub fn prepare(id: WorkerId) -> io::Result<(Poll, Arc<WorkerHandle>)> {
         mailbox: Mailbox::new(waker),
         stats: crate::server::worker_stats(),
         arriving: AtomicU64::new(0),
-        awaits_sync: AtomicBool::new(false),
+        awaits_sync: SyncWaiter::default(),
         hot_keys: HotKeys::default(),
     };
     Ok((poll, Arc::new(handle)))
@@ -312,9 +313,8 @@ impl Worker {
         let Some(durability) = &server.durability else {
             return;
         };
-        // SeqCst: it is announced that somebody waits, and then looked at what is synced; the log's thread
-        // stores what is synced, and then looks who waits.
-        self.handle.awaits_sync.store(true, Ordering::SeqCst);
+        // Said before it is looked at what is synced.
+        self.handle.awaits_sync.wait();
         for token in std::mem::take(&mut self.committing) {
             let connection = self.connections.get_mut(token).and_then(Option::as_mut);
             let Some(connection) = connection else {
@@ -342,7 +342,7 @@ impl Worker {
             }
         }
         if self.committing.is_empty() {
-            self.handle.awaits_sync.store(false, Ordering::SeqCst);
+            self.handle.awaits_sync.end();
         }
     }
 

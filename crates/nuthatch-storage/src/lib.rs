@@ -13,6 +13,7 @@ mod files;
 pub mod log;
 pub mod record;
 pub mod snapshot;
+pub mod synced;
 
 pub use error::StorageError;
 pub use files::FileKind;

@@ -18,6 +18,7 @@ use super::records;
 use crate::clock;
 use crate::keyspace::{Change, Effect, Keyspace};
 use nuthatch_storage::Sequence;
+use nuthatch_storage::synced::Synced;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,7 +55,7 @@ pub struct Journal {
     /// The sequence of the next record.
     end: AtomicU64,
     /// What was left and is not synced yet begins here.
-    synced: AtomicU64,
+    synced: Synced,
     /// Changes recorded or thrown away, since the start.
     changes: AtomicU64,
     limit_bytes: AtomicU64,
@@ -129,7 +130,7 @@ impl Journal {
     pub fn start(&self, next: Sequence, keeps: bool) {
         self.state.lock().keeps = keeps;
         self.end.store(next, Ordering::Release);
-        self.synced.store(next, Ordering::SeqCst);
+        self.synced.announce(next);
         self.note_evictions();
         self.is_on.store(true, Ordering::Release);
     }
@@ -143,14 +144,12 @@ impl Journal {
     /// What is before this sequence is on the disk for good.
     #[inline]
     pub fn synced(&self) -> Sequence {
-        // SeqCst: pairs with the store in `set_synced`; a thread that has announced that it waits and then
-        // looks here, or the log's thread that has stored and then looks who waits, sees the other.
-        self.synced.load(Ordering::SeqCst)
+        self.synced.get()
     }
 
-    /// All before this sequence is on the disk for good.
+    /// All before this sequence is on the disk for good. To be followed by a look at who waits.
     pub fn set_synced(&self, synced: Sequence) {
-        self.synced.store(synced, Ordering::SeqCst);
+        self.synced.announce(synced);
     }
 
     /// Changes since the start.

@@ -428,9 +428,7 @@ fn acknowledge(durability: &Durability, synced: Sequence) {
     let journal: &Journal = &durability.journal;
     journal.set_synced(synced);
     for worker in durability.observers.post.workers() {
-        // SeqCst: pairs with the data thread's, which announces that it waits and then looks at what is
-        // synced.
-        if worker.awaits_sync.swap(false, Ordering::SeqCst) {
+        if worker.awaits_sync.take() {
             worker.mailbox.ring();
         }
     }
