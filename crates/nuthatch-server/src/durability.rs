@@ -64,6 +64,8 @@ const MAX_UNSYNCED_MS: u64 = 1000;
 const BUFFER_BYTES: u64 = 64 << 20;
 /// The part of `maxmemory` that may.
 const BUFFER_SHARE: u64 = 16;
+/// The point to be synced to of what the log does not have.
+const NEVER: Sequence = Sequence::MAX;
 /// How long after a snapshot that failed the next one is tried that nobody asks for...
 const SAVE_AGAIN_MS: u64 = 5000;
 /// ... and if it is to take the place of a log that has broken.
@@ -233,6 +235,10 @@ impl Durability {
         if self.policy() != SyncPolicy::Always || !self.is_logging {
             return None;
         }
+        if self.journal.take_dropped() {
+            // The log has ended while the command was run.
+            return Some(NEVER);
+        }
         let end = self.journal.end();
         (end > self.journal.synced()).then_some(end)
     }
@@ -244,9 +250,10 @@ impl Durability {
             return Some(true);
         }
         match self.status.admission() {
-            Admission::Open | Admission::Waiting => Some(self.policy() != SyncPolicy::Always),
             Admission::Unprotected => Some(true),
             Admission::Refused => None,
+            Admission::Open | Admission::Waiting if point == NEVER => None,
+            Admission::Open | Admission::Waiting => Some(self.policy() != SyncPolicy::Always),
         }
     }
 

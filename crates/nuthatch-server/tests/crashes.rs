@@ -484,8 +484,13 @@ impl Life<'_> {
         }
         drop(group);
         self.keyspace.log_evictions();
-        self.world.note(self.keyspace, self.world.steady_ms);
         self.points.extend(self.durability.commit_point());
+        if self.keeper.is_broken() {
+            // The log has ended meanwhile. Only a snapshot will have what was changed.
+            self.look_what_is_safe();
+            return;
+        }
+        self.world.note(self.keyspace, self.world.steady_ms);
         if self.world.policy == SyncPolicy::Always && self.world.rng.bool() {
             self.step();
         }

@@ -85,6 +85,8 @@ struct Group {
     evicted: Vec<u8>,
     /// Whether the log's thread is to be told.
     is_bell_due: bool,
+    /// Whether something was left that nobody keeps.
+    is_dropped: bool,
 }
 
 thread_local! {
@@ -239,6 +241,8 @@ impl Journal {
             let end = self.end.load(Ordering::Relaxed) + group.count;
             // Release: pairs with the Acquire in `end`.
             self.end.store(end, Ordering::Release);
+        } else {
+            group.is_dropped = true;
         }
         drop(state);
         group.count = 0;
@@ -253,6 +257,11 @@ impl Journal {
         if GROUP.with_borrow_mut(|group| std::mem::take(&mut group.is_bell_due)) {
             self.ring();
         }
+    }
+
+    /// Whether this thread has left something that nobody keeps, since it was asked last.
+    pub fn take_dropped(&self) -> bool {
+        GROUP.with_borrow_mut(|group| std::mem::take(&mut group.is_dropped))
     }
 
     /// Has the log's thread look what there is to do.
