@@ -235,8 +235,8 @@ impl Durability {
         if self.policy() != SyncPolicy::Always || !self.is_logging {
             return None;
         }
-        if self.journal.take_dropped() {
-            // The log has ended while the command was run.
+        // If the log is well, a snapshot has what was dropped.
+        if self.journal.take_dropped() && *self.health.lock() != Health::Well {
             return Some(NEVER);
         }
         let end = self.journal.end();

@@ -15,6 +15,8 @@
 //! does not read is not read from either, and is disconnected if that lasts. What is published to a
 //! client, it gets in any case, within its output limit.
 
+mod commits;
+
 use crate::client::{Client, ClientFlags, ClientId, Route};
 use crate::clock;
 use crate::config::Config;
@@ -70,9 +72,6 @@ const MAX_CREDENTIALS_BYTES: usize = 16 * 1024;
 const LAST_SYNC: Duration = Duration::from_secs(5);
 /// How often limits that depend on time are looked at.
 const TICK: Duration = Duration::from_millis(500);
-
-/// Wakes after which the log's thread is told of changes that clients wait for, if there are always more requests.
-const MOST_PUT_OFF: u32 = 4;
 
 /// Requests found before the first of them is run.
 const BATCH: usize = 32;
@@ -279,71 +278,6 @@ impl Worker {
         self.accept_more();
         self.follow_log(events.is_empty());
         Ok(())
-    }
-
-    /// Tells the log's thread of what was changed, and lets those go on whose changes are synced. While more
-    /// requests come that a sync will be for, it is told a little later.
-    fn follow_log(&mut self, is_idle: bool) {
-        let journal = self.server.keyspace.journal();
-        if !journal.is_on() {
-            return;
-        }
-        if self.is_commit_new && !is_idle && self.put_off < MOST_PUT_OFF {
-            self.put_off += 1;
-        } else {
-            self.put_off = 0;
-            if std::mem::take(&mut self.is_commit_new) {
-                journal.ring();
-            }
-            journal.ring_if_due();
-        }
-        if journal.is_full()
-            && let Some(durability) = &self.server.durability
-        {
-            durability.review();
-        }
-        if !self.committing.is_empty() {
-            self.acknowledge_synced();
-        }
-    }
-
-    /// Sends the replies of those whose changes are synced, and runs their next requests.
-    fn acknowledge_synced(&mut self) {
-        let server = Arc::clone(&self.server);
-        let Some(durability) = &server.durability else {
-            return;
-        };
-        // Said before it is looked at what is synced.
-        self.handle.awaits_sync.wait();
-        for token in std::mem::take(&mut self.committing) {
-            let connection = self.connections.get_mut(token).and_then(Option::as_mut);
-            let Some(connection) = connection else {
-                continue;
-            };
-            let Some(point) = connection.commit_point else {
-                continue;
-            };
-            match durability.may_acknowledge(point) {
-                Some(false) => self.committing.push(token),
-                Some(true) => {
-                    connection.commit_point = None;
-                    if self.flush(token) {
-                        self.serve(token, None);
-                    }
-                }
-                None => {
-                    tracing::warn!(
-                        client = connection.session.client.id,
-                        "a client is disconnected: the disk has failed before what it has written was synced, \
-                         so it cannot be acknowledged"
-                    );
-                    self.close(token);
-                }
-            }
-        }
-        if self.committing.is_empty() {
-            self.handle.awaits_sync.end();
-        }
     }
 
     fn follow_config(&mut self) {
@@ -1000,22 +934,6 @@ impl Worker {
             connection.is_stalled = connection.unsent_bytes() >= STALL_BYTES;
         }
         self.reply.clear(KEPT_REPLY_BYTES);
-    }
-
-    /// Has a connection that has written wait for the log, if it must.
-    #[inline]
-    fn note_commit(&mut self, connection: &mut Connection) {
-        self.server.keyspace.log_evictions();
-        if let Some(durability) = &self.server.durability
-            && let Some(point) = durability.commit_point()
-        {
-            if connection.commit_point.replace(point).is_none() {
-                // A connection that is served has the place that it came from.
-                let id = connection.session.client.id;
-                self.committing.extend(self.tokens.get(&id));
-            }
-            self.is_commit_new = true;
-        }
     }
 
     fn end_turn(&self, connection: &mut Connection, turn: Turn) -> Turn {

@@ -380,9 +380,12 @@ impl LogKeeper {
 
     /// Ends the log: a snapshot has to take its place.
     fn give_up(&mut self, durability: &Durability) {
+        if durability.is_logging {
+            // Before anything is dropped: whoever has left what was dropped finds it so.
+            durability.set_health(Health::Broken);
+        }
         self.end(durability);
         if durability.is_logging {
-            durability.set_health(Health::Broken);
             durability.orders.lock().mend = true;
             durability.orders_changed.notify_all();
         }
