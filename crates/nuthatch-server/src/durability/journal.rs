@@ -159,11 +159,6 @@ impl Journal {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that wait to be taken.
-    pub fn pending_bytes(&self) -> usize {
-        self.state.lock().batch.records.len()
-    }
-
     /// What this thread changes until the guard is dropped belongs together. To be begun with the stripes
     /// of all its keys held, and dropped before they are.
     #[inline]
